@@ -10,6 +10,7 @@
     ├── BudgetExhausted                 a call that was not started because the budget is spent
     ├── ReplyError                      a model's answer that cannot be used
     │   └── TruncatedReply              the reply was cut off at max_tokens
+    ├── TrackingError (RuntimeError)    the MLflow store cannot be reached, or has no such run or experiment
     └── StoreError (RuntimeError)       the store cannot do what was asked
         ├── ConflictError               an optimistic write met a newer version
         ├── EmbedderMismatch            vectors of another embedder, or of another width
@@ -64,6 +65,10 @@ class ReplyError(LangMemError, LMError):
 
 class TruncatedReply(ReplyError):
     """A model's answer that was cut off before its end."""
+
+
+class TrackingError(LangMemError, RuntimeError):
+    """The MLflow store cannot be reached, or has no such run or experiment."""
 
 
 class StoreError(LangMemError, RuntimeError):

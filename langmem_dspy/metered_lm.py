@@ -1,0 +1,177 @@
+"""An LM that reports to a meter: counted at DSPy's engine waist, `complete(Request) -> Response`.
+
+It behaves as the LM it was made from, except that each request is first reserved with the meter, and each reply is
+recorded before anyone acts on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dspy
+from dspy.lm15 import Request, Response
+from dspy.utils.exceptions import LMUnsupportedFeatureError
+
+from langmem_dspy.errors import InputError, TruncatedReply
+from langmem_dspy.usage import Meter, Role, Usage
+
+
+class MeteredLM(dspy.LM):
+    """An LM whose every request is reserved with, and recorded by, a meter. A deepcopy is the same LM.
+
+    `whole`: a reply that was cut off at max_tokens raises `TruncatedReply` instead of being taken for an answer.
+
+    DSPy's cache and retries stay around it as the wrapped LM has them; with a reply log the cache is off, since a
+    cached reply would not be seen by the log and a resumed run could then stop elsewhere.
+    """
+
+    def __init__(self, lm: dspy.BaseLM, meter: Meter, role: Role, *, whole: bool = False) -> None:
+        from dspy.clients.backend_selection import CLIENT_KEYS
+
+        if not isinstance(lm, dspy.BaseLM):
+            raise InputError(f"expected a dspy.LM, got {type(lm).__name__} {lm!r}; wrap a model string in dspy.LM(...)")
+        engine = _MeteredEngine(lm, meter, role, whole)
+        super().__init__(
+            lm.model,
+            model_type=lm.model_type,
+            cache=lm.cache and getattr(lm, "_cache_responses", True) and meter.replies is None,
+            num_retries=getattr(lm, "num_retries", 0),
+            callbacks=lm.callbacks,
+            engine=engine,
+            async_engine=_AsyncMeteredEngine(engine),
+        )
+        self.kwargs = {key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}
+        self.history = lm.history  # `lm.inspect_history()` keeps working for the LM the user holds
+        self._meter, self._role = meter, role
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MeteredLM:
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self._cache_hits_counted():
+            return super().__call__(*args, **kwargs)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        with self._cache_hits_counted():
+            return await super().acall(*args, **kwargs)
+
+    @contextmanager
+    def _cache_hits_counted(self) -> Iterator[None]:
+        requests: list[Request] = []
+        token = _REACHED_ENGINE.set(requests)
+        try:
+            yield
+            if not requests:
+                self._meter.record(self._role, Usage(cache_hits=1))
+        finally:
+            _REACHED_ENGINE.reset(token)
+
+
+# The requests of the LM call under way that got past DSPy's cache.
+_REACHED_ENGINE: contextvars.ContextVar[list[Request] | None] = contextvars.ContextVar("reached_engine", default=None)
+
+
+class _MeteredEngine:
+    def __init__(self, lm: dspy.BaseLM, meter: Meter, role: Role, whole: bool) -> None:
+        self.lm, self.meter, self.role, self.whole = lm, meter, role, whole
+        # A copy of DSPy's own LM makes single attempts, so that its retries pass through the meter one by one. Other
+        # classes of LM are called as they are: a copy would lose the state they keep, and DSPy never retries them.
+        self.copied = isinstance(lm, dspy.LM) and type(lm).forward is dspy.LM.forward
+
+    @property
+    def supports_function_calling(self) -> bool:
+        return bool(self.lm.supports_function_calling)
+
+    @property
+    def supports_reasoning(self) -> bool:
+        return bool(self.lm.supports_reasoning)
+
+    @property
+    def supports_response_schema(self) -> bool:
+        return bool(self.lm.supports_response_schema)
+
+    @property
+    def supported_params(self) -> set[str]:
+        return set(self.lm.supported_params)
+
+    def complete(self, request: Request) -> Response:
+        if (response := self.replayed(request)) is None:
+            with self.single_attempt() as (lm, costs):
+                response = lm(request, cache=False)
+            self.settle(request, response, costs)
+        return self.checked(response)
+
+    def replayed(self, request: Request) -> Response | None:
+        if (reached := _REACHED_ENGINE.get()) is not None:
+            reached.append(request)
+        self.meter.reserve_call()
+        known = self.meter.replies.take(self.role, request) if self.meter.replies else None
+        if known is None:
+            return None
+        self.meter.record(self.role, _spent(*known), replayed=True)
+        return known[0]
+
+    @contextmanager
+    def single_attempt(self) -> Iterator[tuple[Any, list[float | None]]]:
+        """The LM to ask once, and a list that will hold what the call cost (US dollars, None if unknown)."""
+        costs: list[float | None] = []
+        lm = self.lm
+        if self.copied:
+            lm = lm.copy(num_retries=0)
+            lm.callbacks = []
+            lm.update_history = lambda entry: costs.append(entry.get("cost"))  # where DSPy says what a call cost
+        try:
+            # The metered LM around us already reports this call to callbacks, trackers and history.
+            with dspy.context(callbacks=[], usage_tracker=None, send_stream=None, disable_history=not self.copied):
+                yield lm, costs
+        except BaseException:
+            self.meter.record(self.role, Usage(lm_calls=1, failed_calls=1))
+            raise
+
+    def settle(self, request: Request, response: Response, costs: list[float | None]) -> None:
+        cost = costs[0] if costs else None
+        self.meter.record(self.role, _spent(response, cost))
+        if self.meter.replies:
+            self.meter.replies.put(self.role, request, response, cost)
+
+    def checked(self, response: Response) -> Response:
+        if self.whole and response.finish_reason == "length":
+            raise TruncatedReply(f"{self.lm.model} was cut off at max_tokens; raise dspy.LM(max_tokens=...)")
+        return response
+
+
+class _AsyncMeteredEngine:
+    def __init__(self, sync: _MeteredEngine) -> None:
+        self.sync = sync
+
+    async def complete(self, request: Request) -> Response:
+        engine = self.sync
+        if (response := await asyncio.to_thread(engine.replayed, request)) is None:
+            with engine.single_attempt() as (lm, costs):
+                response = await _acall(lm, request, threaded=not engine.copied)
+            await asyncio.to_thread(engine.settle, request, response, costs)
+        return engine.checked(response)
+
+
+async def _acall(lm: dspy.BaseLM, request: Request, *, threaded: bool) -> Response:
+    if not threaded:
+        try:
+            return await lm.acall(request, cache=False)
+        except LMUnsupportedFeatureError:
+            pass  # raised before any request: the LM has a sync engine only
+    return await asyncio.to_thread(lm, request, cache=False)
+
+
+def _spent(response: Response, cost: float | None) -> Usage:
+    usage = response.usage
+    return Usage(
+        lm_calls=1,
+        prompt_tokens=usage.input_tokens or 0,
+        completion_tokens=usage.output_tokens or 0,
+        cost=cost or 0.0,
+        unpriced_calls=int(cost is None),
+    )

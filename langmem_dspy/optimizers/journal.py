@@ -1,0 +1,131 @@
+"""The journal of a run: every reply, synced to disk before anyone acts on it, so that a killed run can go on.
+
+`log_dir/journal.jsonl` holds one JSON object per line: first the run's identity, then a line per reply. Started again
+with the same `log_dir`, a run hands out each recorded reply once, to the request it answered; only calls that were in
+flight are asked again. No pickle: reading a journal runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# The one place that needs lm15's JSON form; DSPy keys its own cache with the same functions.
+from dspy._vendor.lm15.serde import request_to_dict, response_from_dict, response_to_dict
+from dspy.lm15 import Request, Response
+
+from langmem_dspy.errors import JournalError
+from langmem_dspy.usage import Role
+
+FILE_NAME = "journal.jsonl"
+
+
+class Journal:
+    """A durable `usage.ReplyLog`. One process at a time; threads as many as you like."""
+
+    def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.run_id = ""
+        self._replies: dict[str, deque[tuple[Response, float | None]]] = defaultdict(deque)
+        self._lock = threading.Lock()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim()
+            self._file = open(self.folder / FILE_NAME, "a+b")  # noqa: SIM115 - open for the whole run
+            self._open(identity)
+        except OSError as error:
+            raise JournalError(f"cannot write the journal in {self.folder}: {error}; choose another log_dir") from error
+
+    def take(self, role: Role, request: Request) -> tuple[Response, float | None] | None:
+        with self._lock:
+            waiting = self._replies.get(_key(role, request))
+            return waiting.popleft() if waiting else None
+
+    def put(self, role: Role, request: Request, response: Response, cost: float | None) -> None:
+        self._append({"key": _key(role, request), "response": response_to_dict(response), "cost": cost})
+
+    def close(self) -> None:
+        self._file.close()
+        self._claimed.release()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _claim(self) -> None:
+        from filelock import FileLock, Timeout
+
+        self._claimed = FileLock(self.folder / "journal.lock", timeout=0)
+        try:
+            self._claimed.acquire()
+        except Timeout:
+            raise JournalError(f"another run is writing to {self.folder}; give each run its own log_dir") from None
+
+    def _open(self, identity: Mapping[str, Any]) -> None:
+        plain = json.loads(json.dumps(identity, default=str, sort_keys=True))
+        self._file.seek(0)
+        whole = 0
+        for number, line in enumerate(self._file):
+            if not line.endswith(b"\n"):
+                break  # the line a kill cut off: its call counts as still in flight
+            self._read(number, line, plain)
+            whole += len(line)
+        self._file.truncate(whole)
+        if not whole:
+            self.run_id = hashlib.sha256(os.urandom(16)).hexdigest()[:16]
+            self._append({"run_id": self.run_id, "identity": plain})
+            _sync_folder(self.folder)
+
+    def _read(self, number: int, line: bytes, identity: Mapping[str, Any]) -> None:
+        try:
+            entry = json.loads(line)
+            if number == 0:
+                self.run_id = entry["run_id"]
+                self._check(entry["identity"], identity)
+            else:
+                self._replies[entry["key"]].append((response_from_dict(entry["response"]), entry["cost"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise JournalError(
+                f"{self.folder / FILE_NAME}, line {number + 1}, is no journal entry ({error}); choose another log_dir"
+            ) from error
+
+    def _check(self, recorded: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        differing = sorted(k for k in {*recorded, *identity} if recorded.get(k) != identity.get(k))
+        if differing:
+            raise JournalError(
+                f"{self.folder} holds the journal of another run: {', '.join(differing)} differ; "
+                "give this run its own log_dir, or remove that folder"
+            )
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+        with self._lock:
+            try:
+                self._file.write(line)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise JournalError(f"cannot write the journal in {self.folder}: {error}") from error
+
+
+def _key(role: Role, request: Request) -> str:
+    text = json.dumps([role, request_to_dict(request)], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    # A new file survives a power cut only once its folder is synced too. Windows cannot, and need not, open folders.
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

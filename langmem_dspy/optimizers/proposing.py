@@ -1,0 +1,97 @@
+"""The contract every proposer keeps: (prompt, trajectories) -> a better prompt, or the same one with a reason.
+
+To add one: a file with its signatures and a subclass that has `propose`, a line in `kinds.py`, a row in the contract
+test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import dspy
+
+from langmem_dspy.errors import InputError, ReplyError
+from langmem_dspy.optimizers.prompts import Prompt, as_prompt
+from langmem_dspy.optimizers.revision import Reviser, Revision
+from langmem_dspy.optimizers.trajectories import fit, read_trajectories
+from langmem_dspy.replies import Asking
+
+_DEFAULTS = {
+    "when_to_update": "Whenever the feedback shows that it should behave differently.",
+    "update_instructions": "Keep the prompt short and its structure as it is.",
+}
+
+
+class Proposer(dspy.Module):
+    """Base of the proposers: reads the input, asks within one repair, checks the outcome.
+
+    `max_input_tokens` bounds the evidence of a single request (estimated); more is asked about in further requests,
+    never left out.
+    """
+
+    max_reflection_steps = 1
+    min_reflection_steps = 1
+
+    def __init__(self, *, max_input_tokens: int = 32_000) -> None:
+        super().__init__()
+        if isinstance(max_input_tokens, bool) or not isinstance(max_input_tokens, int) or max_input_tokens < 256:
+            raise InputError(f"max_input_tokens must be an int of at least 256, got {max_input_tokens!r}")
+        self.max_input_tokens = max_input_tokens
+        self.reviser = Reviser()
+
+    def propose(self, asking: Asking, prompt: Prompt, evidence: list[str]) -> Revision:
+        """The revision that the rendered `evidence` calls for. Raises `ReplyError` when the model gave no answer."""
+        raise NotImplementedError
+
+    def forward(self, prompt: str | Prompt, trajectories: Any) -> dspy.Prediction:
+        """Prediction(prompt, rationale, changed, declined): `prompt` is the given text unless `changed`.
+
+        Raises `InputError` for what cannot be read and `dspy.LMError` for faults of the model; an answer that cannot
+        be used only leaves the prompt as it was, with the reason in `declined`.
+        """
+        prompt = as_prompt(prompt)
+        read = read_trajectories(trajectories, [prompt["name"]])
+        about_parts = any(t.steps or t.predictor_feedback for t in read)
+        evidence = fit(read, self.max_input_tokens, focus=prompt["name"] if about_parts else None)
+        revision = Revision(prompt["prompt"], False)
+        if evidence:
+            try:
+                revision = self.propose(Asking(), prompt, evidence)
+            except ReplyError as error:
+                revision = replace(revision, declined=f"no usable answer: {error}")
+        return dspy.Prediction(
+            prompt=revision.prompt,
+            rationale=revision.rationale,
+            changed=revision.changed,
+            declined=revision.declined,
+        )
+
+    def guidance(self, prompt: Prompt) -> dict[str, str]:
+        """What the owner says about changing this prompt, as inputs for a signature."""
+        return {key: str(prompt.get(key) or default) for key, default in _DEFAULTS.items()}
+
+    def set_reflection_steps(self, most: int, least: int) -> None:
+        """Check and keep how often the model may, and must, look at the evidence."""
+        for name, value in (("max_reflection_steps", most), ("min_reflection_steps", least)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be an int of at least 1, got {value!r}")
+        if least > most:
+            raise InputError(f"min_reflection_steps ({least}) is above max_reflection_steps ({most})")
+        self.max_reflection_steps, self.min_reflection_steps = most, least
+
+    def step_by_step(
+        self, prompt: Prompt, evidence: list[str], revise: Callable[[Prompt, str], Revision]
+    ) -> Revision:
+        """Revise the prompt with one text of evidence after the other, each revision building on the last."""
+        current = Revision(prompt["prompt"], False)
+        for text in evidence:
+            for look in range(self.max_reflection_steps):
+                revision = revise(Prompt(**{**prompt, "prompt": current.prompt}), text)
+                rationale = "\n".join(filter(None, (current.rationale, revision.rationale)))
+                changed = current.changed or revision.changed
+                current = Revision(revision.prompt, changed, rationale, revision.declined or current.declined)
+                if look + 1 >= self.min_reflection_steps and not revision.changed:
+                    break
+        return replace(current, declined=None) if current.changed else current

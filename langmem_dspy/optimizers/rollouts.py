@@ -1,0 +1,172 @@
+"""Rollouts: run a program on examples; record what each predictor saw and said; score; count."""
+
+from __future__ import annotations
+
+import contextvars
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import dspy
+from dspy.utils.callback import BaseCallback
+from dspy.utils.exceptions import AdapterParseError, LMError
+
+from langmem_dspy.errors import BudgetExhausted, EvaluationError, InputError
+from langmem_dspy.metered_lm import MeteredLM
+from langmem_dspy.optimizers.metrics import Judgement, Metric, MetricFailed
+from langmem_dspy.optimizers.prompts import held_resources, with_prompts
+from langmem_dspy.optimizers.trajectories import Step, Trajectory
+from langmem_dspy.usage import Meter
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One run of the program on one example.
+
+    `score` is in [0, 1], or None when there is none: `fault` then holds the error of the LM or the metric, and `cut`
+    says that the budget ended the run. A run that failed by its own doing scores 0.
+    """
+
+    example_id: str
+    trajectory: Trajectory
+    score: float | None = None
+    fault: Exception | None = None
+    cut: bool = False
+
+
+class Recorder(BaseCallback):
+    """Notes the calls of one copy of a program, by the identity of its predictors. Safe over threads."""
+
+    def __init__(self, program: dspy.Module) -> None:
+        self._predictors = {id(predictor): (name, predictor) for name, predictor in program.named_predictors()}
+        self._calls: dict[str, list[Any]] = {}  # in the order of their starts: dicts keep it, and appends are atomic
+        for predictor in program.predictors():
+            predictor.callbacks = [*predictor.callbacks, self]
+
+    def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        given = inputs.get("kwargs", inputs)
+        fields = instance.signature.input_fields
+        self._calls[call_id] = [instance, {k: v for k, v in given.items() if k in fields}, None, "still running"]
+
+    def on_module_end(self, call_id: str, outputs: Any | None, exception: BaseException | None = None) -> None:
+        self._calls[call_id][2:] = [outputs, None if exception is None else _first_line(exception)]
+
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(
+            Step(self._predictors[id(predictor)][0], inputs, None if output is None else output.toDict(), error)
+            for predictor, inputs, output, error in list(self._calls.values())
+        )
+
+    def names(self) -> list[str]:
+        """The predictors that ran, in the order of their first calls."""
+        return list(dict.fromkeys(step.predictor for step in self.steps()))
+
+    def trace(self, name: str | None = None) -> list[tuple[dspy.Predict, dict[str, Any], dspy.Prediction]]:
+        """DSPy's form of a trace, whole or of one predictor, as metrics expect it."""
+        calls = [(p, inputs, out) for p, inputs, out, _ in list(self._calls.values()) if out is not None]
+        return calls if name is None else [call for call in calls if self._predictors[id(call[0])][0] == name]
+
+
+def example_ids(examples: Sequence[dspy.Example]) -> list[str]:
+    """A short, stable name for each example, by content; the same content again gets a counter."""
+    seen: dict[str, int] = {}
+    ids = []
+    for example in examples:
+        if not isinstance(example, dspy.Example):
+            raise InputError(f"examples are dspy.Example with inputs, got {type(example).__name__} {example!r}")
+        digest = hashlib.sha256(json.dumps(example.toDict(), sort_keys=True, default=str).encode()).hexdigest()[:8]
+        seen[digest] = seen.get(digest, 0) + 1
+        ids.append(digest if seen[digest] == 1 else f"{digest}-{seen[digest]}")
+    return ids
+
+
+class RolloutRunner:
+    """Runs copies of `student` under the prompts given, remembers every rollout, and never runs the same one twice.
+
+    Each rollout gets a copy of its own, in which every LM is metered and every store is a scratch view, so that it
+    leaves no trace and threads cannot meet.
+    """
+
+    def __init__(
+        self, student: dspy.Module, metric: Metric, meter: Meter, num_threads: int, *, task_lm: dspy.BaseLM | None
+    ) -> None:
+        self.student, self.metric, self.meter, self.num_threads = student, metric, meter, num_threads
+        self._task_lm = None if task_lm is None else MeteredLM(task_lm, meter, "task")
+        self._known: dict[tuple[str, str], Rollout] = {}
+        self._metered = {id(lm): MeteredLM(lm, meter, "task") for lm in held_resources(student, dspy.BaseLM)}
+
+    def run(self, prompts: Mapping[str, str], examples: Mapping[str, dspy.Example]) -> list[Rollout]:
+        """One rollout per example, in order. Raises `EvaluationError` when LM or metric failed on every one of them."""
+        version = hashlib.sha256(json.dumps(dict(prompts), sort_keys=True).encode()).hexdigest()
+        missing = [name for name in examples if (version, name) not in self._known]
+        ran = in_threads(lambda name: self._roll_out(prompts, name, examples[name]), missing, self.num_threads)
+        fresh = {rollout.example_id: rollout for rollout in ran}
+        self._known |= {(version, name): rollout for name, rollout in fresh.items() if rollout.score is not None}
+        rollouts = [fresh.get(name) or self._known[version, name] for name in examples]
+        faults = [rollout.fault for rollout in rollouts if rollout.fault is not None]
+        if rollouts and len(faults) == len(rollouts):
+            raise EvaluationError(
+                f"none of {len(rollouts)} examples could be scored; the first error: {_named(faults[0])}"
+            ) from faults[0]
+        return rollouts
+
+    def _roll_out(self, prompts: Mapping[str, str], name: str, example: dspy.Example) -> Rollout:
+        program = with_prompts(self.student, prompts, replacing=self._metered)
+        recorder = Recorder(program)
+        prediction, error = None, None
+        try:
+            with dspy.context(trace=[], **({"lm": self._task_lm} if self._task_lm else {})):
+                prediction = program(**example.inputs())
+                judged = self._judge(example, prediction, recorder)
+        except Exception as caught:  # noqa: BLE001 - whatever the program raises is what became of this rollout
+            error = caught
+        trajectory = Trajectory(name, steps=recorder.steps())
+        if isinstance(error, BudgetExhausted) or self.meter.refused:
+            # Also when the program swallowed the refusal: what it made of it is no result.
+            return Rollout(name, replace(trajectory, error="the budget was spent"), cut=True)
+        if isinstance(error, InputError):
+            raise error
+        if isinstance(error, MetricFailed):
+            return Rollout(name, trajectory, fault=error.cause)
+        if isinstance(error, LMError):
+            return Rollout(name, replace(trajectory, error=_named(error)), fault=error)
+        if error is not None:
+            said = "the model's answer could not be parsed" if isinstance(error, AdapterParseError) else _named(error)
+            return Rollout(name, replace(trajectory, error=said, score=0.0), score=0.0)
+        scored = replace(
+            trajectory, score=judged.score, feedback=judged.feedback, predictor_feedback=judged.predictor_feedback
+        )
+        return Rollout(name, scored, score=judged.score)
+
+    def _judge(self, example: dspy.Example, prediction: Any, recorder: Recorder) -> Judgement:
+        judged = self.metric(example, prediction, meter=self.meter)
+        if judged.score < 1 and self.metric.judges_predictors and not judged.predictor_feedback:
+            return self.metric.about_predictors(judged, example, prediction, recorder, meter=self.meter)
+        return judged
+
+
+def in_threads(work: Callable[[T], R], items: Iterable[T], num_threads: int) -> list[R]:
+    """`work` on every item, at most `num_threads` at once, each in a copy of this context; results in order.
+
+    The first error in the order of the items is raised, after those under way have ended.
+    """
+    items = list(items)
+    if num_threads == 1 or len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(max_workers=min(num_threads, len(items)), thread_name_prefix="langmem-dspy") as pool:
+        futures = [pool.submit(contextvars.copy_context().run, work, item) for item in items]
+    return [future.result() for future in futures]
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,156 @@
+"""The one loop: a minibatch, the blame, the revisions, the verdict; again until something ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import dspy
+from dspy.utils.exceptions import LMError
+
+from langmem_dspy.errors import BudgetExhausted, EvaluationError, InputError
+from langmem_dspy.events import CreditAssigned, PromptRevised
+from langmem_dspy.optimizers.acceptance import Verdict
+from langmem_dspy.optimizers.credit import Blame
+from langmem_dspy.optimizers.prompts import Prompt, broken_by, is_frozen
+from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
+from langmem_dspy.optimizers.rollouts import in_threads
+from langmem_dspy.optimizers.run import Minibatches, Run, mean, scores_of
+from langmem_dspy.optimizers.trajectories import Trajectory, read_trajectories
+
+MAX_FAULTS_IN_A_ROW = 3
+
+
+@dataclass
+class Search:
+    """The loop over one run."""
+
+    run: Run
+    proposer: dspy.Module
+    credit: Callable[..., dspy.Prediction]
+    acceptance: Callable[..., Verdict]
+    reflection_lm: dspy.BaseLM
+    minibatches: Minibatches
+    guided: list[Prompt]
+    outline: str
+    max_steps: int
+    num_threads: int
+    faults_in_a_row: int = 0
+
+    def run_to_the_end(self) -> str:
+        """Search until something ends it; returns what."""
+        try:
+            return self._learn_from_recorded() if self.run.runner is None else self._search()
+        except BudgetExhausted as error:
+            return f"budget: {error.limit}"
+
+    def _search(self) -> str:
+        run = self.run
+        rollouts = run.evaluate(run.best, "valset", list(run.task.valset), step=0)
+        if all(rollout.trajectory.error for rollout in rollouts):
+            raise EvaluationError(f"the student fails on every example: {rollouts[0].trajectory.error}")
+        for step in range(1, self.max_steps + 1):
+            if limit := run.meter.spent():
+                return f"budget: {limit}"
+            if all(score >= 1 for score in run.best.valset_scores.values()):
+                return "perfect score on the valset"
+            self._step(step)
+        return "max_steps"
+
+    def _step(self, step: int) -> None:
+        """Try one revision of the best candidate, and keep it if it is better."""
+        run, parent, names = self.run, self.run.best, self.minibatches.next()
+        rollouts = run.roll_out(parent, "minibatch", names)
+        before = scores_of(rollouts)
+        candidate = None
+        if all(score >= 1 for score in before.values()):
+            verdict = Verdict(False, "nothing to learn: a perfect minibatch")
+        else:
+            candidate = self._revised(step, [r.trajectory for r in rollouts if r.fault is None])
+            verdict = self._tried(step, candidate, before, names)
+        if candidate is not None:
+            run.settle(candidate, verdict)
+        run.end_step(step, verdict, parent=parent, candidate=candidate, train_before=mean(before))
+
+    def _tried(self, step: int, candidate: Candidate | None, before: Mapping[str, float], names: list[str]) -> Verdict:
+        run = self.run
+        if candidate is None:
+            return Verdict(False, "no change proposed")
+        if not candidate.changed:
+            return Verdict(False, "; ".join(f"{r.predictor}: {r.declined}" for r in candidate.revisions if r.declined))
+        if same := run.tried_before(candidate):
+            return Verdict(False, f"the same prompts as candidate {same.index}")
+        after = run.evaluate(candidate, "minibatch", names, step)
+        verdict = self.acceptance(before, scores_of(after), "minibatch")
+        if not verdict.accepted:
+            return verdict
+        judged = run.evaluate(candidate, "valset", list(run.task.valset), step)
+        return self.acceptance(run.best.valset_scores, scores_of(judged), "valset")
+
+    def _learn_from_recorded(self) -> str:
+        run = self.run
+        for step, names in enumerate(self.minibatches.epoch(), 1):
+            examples = [run.task.trainset[name] for name in names]
+            if missing := [n for n, e in zip(names, examples, strict=True) if e.get("trajectory") is None]:
+                raise InputError(f"without a metric, examples carry `trajectory` and `feedback`; {missing} have none")
+            parent = run.best
+            prompts = list(parent.prompts)
+            recorded = read_trajectories([(e["trajectory"], e.get("feedback")) for e in examples], prompts)
+            candidate = self._revised(step, recorded)
+            taken = candidate is not None and bool(candidate.changed)
+            verdict = Verdict(taken, "a valid revision; no metric to judge it by" if taken else "no change proposed")
+            if candidate is not None:
+                run.settle(candidate, verdict)
+            run.end_step(step, verdict, parent=parent, candidate=candidate)
+        return "no metric"
+
+    def _revised(self, step: int, trajectories: list[Trajectory]) -> Candidate | None:
+        """A candidate with the blamed prompts revised, or None when nobody proposes a change."""
+        texts = self.run.best.prompts
+        prompts = [Prompt(**{**p, "prompt": texts[p["name"]]}) for p in self.guided if not is_frozen(p)]
+        try:
+            with dspy.context(lm=self.reflection_lm):
+                blame = list(self.credit(prompts=prompts, trajectories=trajectories, outline=self.outline).blame)
+                self._note_credit(step, blame, trajectories)
+                by_name = {prompt["name"]: prompt for prompt in prompts}
+                work = [(by_name[b.name], _evidence(b, trajectories)) for b in blame if b.name in by_name]
+                revisions = in_threads(lambda task: self._propose(*task), work, self.num_threads)
+        except BudgetExhausted:
+            raise
+        except LMError as error:
+            self._note_fault(error)
+            return None
+        self.faults_in_a_row = 0
+        for r in revisions:
+            after = r.after if r.changed else None
+            self.run.announce(
+                PromptRevised(self.run.run_id, step, r.predictor, r.before, after, r.rationale, r.declined)
+            )
+        return self.run.add(step, revisions) if any(r.changed or r.declined for r in revisions) else None
+
+    def _propose(self, prompt: Prompt, trajectories: list[Trajectory]) -> RevisedPrompt:
+        answer = self.proposer(prompt=prompt, trajectories=trajectories)
+        before, after = prompt["prompt"], answer.prompt
+        declined = answer.get("declined")
+        if declined is None and (problems := broken_by(before, after if isinstance(after, str) else "")):
+            declined, after = " ".join(problems), before  # proposers of others are not trusted either
+        return RevisedPrompt(prompt["name"], before, after, answer.get("rationale") or "", declined)
+
+    def _note_credit(self, step: int, blame: list[Blame], trajectories: list[Trajectory]) -> None:
+        shares = {b.name: (len(b.evidence) or len(trajectories)) / max(len(trajectories), 1) for b in blame}
+        self.run.credit += [{}] * (step - 1 - len(self.run.credit)) + [shares]
+        reasons, evidence = {b.name: b.reason for b in blame}, {b.name: b.evidence for b in blame}
+        self.run.announce(CreditAssigned(self.run.run_id, step, reasons, evidence))
+
+    def _note_fault(self, error: LMError) -> None:
+        # A passing fault costs a step; a model that is gone must not look like one that has no ideas.
+        self.run.note_fault("reflection", error)
+        self.faults_in_a_row += 1
+        if self.faults_in_a_row >= MAX_FAULTS_IN_A_ROW:
+            raise error
+
+
+def _evidence(blame: Blame, trajectories: list[Trajectory]) -> list[Trajectory]:
+    """The trajectories the blame rests on; where it names none, those that did not go well."""
+    named = [trajectory for trajectory in trajectories if trajectory.id in blame.evidence]
+    return named or [t for t in trajectories if t.score is None or t.score < 1]

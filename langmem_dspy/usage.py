@@ -1,0 +1,187 @@
+"""Exact LM calls, tokens and cost over threads and async, and the budget that bounds them.
+
+One call is one request that reached the engine, retries included; `metered_lm` makes the LMs that report here.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Protocol
+
+from dspy.lm15 import Request, Response
+
+from langmem_dspy.errors import BudgetExhausted, InputError
+
+Role = Literal["task", "reflection"]
+ROLES: tuple[Role, ...] = ("task", "reflection")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may spend at most; None means unbounded.
+
+    `lm_calls` and `metric_calls` are reserved before a call starts and never exceeded. `tokens`, `cost` (US dollars)
+    and `seconds` (wall time) are known only afterwards, so they are exceeded by at most the calls in flight.
+    """
+
+    lm_calls: int | None = None
+    metric_calls: int | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if value is not None and (not number or value < 0):
+                raise InputError(f"Budget({name}={value!r}): give a finite number of at least 0, or None for no limit")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What was spent. `cost` (US dollars) is a lower bound when `unpriced_calls` is above 0.
+
+    `cache_hits` (DSPy's response cache) and `journal_hits` (replies of an earlier, interrupted run) cost nothing and
+    are not part of `lm_calls`.
+    """
+
+    lm_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    unpriced_calls: int = 0
+    failed_calls: int = 0
+    cache_hits: int = 0
+    journal_hits: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class UsageReport:
+    """Usage of a run, the task model and the reflection model apart.
+
+    `replayed` is what the journalled replies had cost when they were first asked for; `whole_run` includes it, and is
+    the same however often the run was interrupted. `seconds` is the wall time of this process.
+    """
+
+    task: Usage = field(default_factory=Usage)
+    reflection: Usage = field(default_factory=Usage)
+    replayed: Usage = field(default_factory=Usage)
+    metric_calls: int = 0
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> Usage:
+        return self.task + self.reflection
+
+    @property
+    def whole_run(self) -> Usage:
+        return self.total + self.replayed
+
+    @property
+    def lm_calls(self) -> int:
+        return self.total.lm_calls
+
+    @property
+    def tokens(self) -> int:
+        return self.total.tokens
+
+    @property
+    def cost(self) -> float:
+        return self.total.cost
+
+
+class ReplyLog(Protocol):
+    """Where replies are kept so that an interrupted run need not ask again. Implemented by `optimizers.journal`."""
+
+    def take(self, role: Role, request: Request) -> tuple[Response, float | None] | None:
+        """The recorded reply to this request and its cost, each recording handed out once; None if there is none."""
+
+    def put(self, role: Role, request: Request, response: Response, cost: float | None) -> None:
+        """Record a reply durably."""
+
+
+class Meter:
+    """Counts and bounds the calls of one run. Thread-safe; a deepcopy is the same meter."""
+
+    def __init__(self, budget: Budget | None = None, *, replies: ReplyLog | None = None) -> None:
+        self.budget = budget or Budget()
+        self.replies = replies
+        self._lock = threading.Lock()
+        self._usage: dict[Role, Usage] = {role: Usage() for role in ROLES}
+        self._reserved_calls = 0  # live, failed and journalled alike: a resumed run stops where the first would have
+        self._replayed = Usage()
+        self._metric_calls = 0
+        self._started = time.monotonic()
+        self._refused: str | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Meter:
+        return self
+
+    def report(self) -> UsageReport:
+        with self._lock:
+            seconds = time.monotonic() - self._started
+            by_role = self._usage
+            return UsageReport(
+                by_role["task"], by_role["reflection"], self._replayed, self._metric_calls, round(seconds, 3)
+            )
+
+    @property
+    def refused(self) -> str | None:
+        """The limit at which a call was refused, or None while every call was let through."""
+        return self._refused
+
+    def spent(self) -> str | None:
+        """The name of a limit that is used up, or None."""
+        with self._lock:
+            return next((name for name, _ in self._exhausted()), None)
+
+    def reserve_call(self) -> None:
+        """Take one LM call from the budget, or raise `BudgetExhausted`."""
+        with self._lock:
+            self._check(skip="metric_calls")
+            self._reserved_calls += 1
+
+    def reserve_metric_call(self) -> None:
+        """Take one metric call from the budget, or raise `BudgetExhausted`."""
+        with self._lock:
+            self._check(skip="lm_calls")
+            self._metric_calls += 1
+
+    def record(self, role: Role, spent: Usage, *, replayed: bool = False) -> None:
+        with self._lock:
+            if replayed:
+                self._replayed += spent
+                spent = Usage(journal_hits=1)
+            self._usage[role] += spent
+
+    def _check(self, skip: str) -> None:
+        for name, allowed in self._exhausted():
+            if name != skip:
+                self._refused = name
+                raise BudgetExhausted(name, allowed)
+
+    def _exhausted(self) -> Iterator[tuple[str, float]]:
+        # Replayed replies count towards the limits: the resumed run must stop where the uninterrupted one would.
+        total = self._usage["task"] + self._usage["reflection"] + self._replayed
+        used = {
+            "lm_calls": self._reserved_calls,
+            "metric_calls": self._metric_calls,
+            "tokens": total.tokens,
+            "cost": total.cost,
+            "seconds": time.monotonic() - self._started,
+        }
+        for name, value in used.items():
+            allowed = getattr(self.budget, name)
+            if allowed is not None and value >= allowed:
+                yield name, allowed

@@ -102,6 +102,22 @@ class CompileFinished(Event):
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class HeldOutEvaluated(Event):
+    """Student and compiled program on examples no optimizer saw: means, and scores by example id, in [0, 1].
+
+    Comes after the run's `CompileFinished`. `label` is the optimizer's name in the comparison.
+    """
+
+    label: str
+    problem: str
+    seed: int
+    before: float
+    after: float
+    scores_before: Mapping[str, float]
+    scores_after: Mapping[str, float]
+
+
 Listener = Callable[[Any], None]
 
 _subscribed: list[Listener] = []

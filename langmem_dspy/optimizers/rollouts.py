@@ -151,6 +151,14 @@ class RolloutRunner:
         return judged
 
 
+def evaluate(
+    program: dspy.Module, examples: Mapping[str, dspy.Example], metric: Metric, num_threads: int
+) -> list[Rollout]:
+    """One rollout of the program as it is on each example, under no budget. Raises `EvaluationError` as a run does."""
+    runner = RolloutRunner(program, metric, Meter(), num_threads, task_lm=dspy.settings.lm)
+    return runner.run({name: p.signature.instructions for name, p in program.named_predictors()}, examples)
+
+
 def in_threads(work: Callable[[T], R], items: Iterable[T], num_threads: int) -> list[R]:
     """`work` on every item, at most `num_threads` at once, each in a copy of this context; results in order.
 

@@ -18,7 +18,7 @@ from langmem_dspy.events import Announcer, CandidateEvaluated, CompileFinished, 
 from langmem_dspy.optimizers.acceptance import Verdict
 from langmem_dspy.optimizers.results import Candidate, DetailedResults, Fault, RevisedPrompt
 from langmem_dspy.optimizers.rollouts import Rollout, RolloutRunner
-from langmem_dspy.usage import Meter
+from langmem_dspy.usage import Meter, UsageReport
 
 Examples = Mapping[str, dspy.Example]
 
@@ -167,7 +167,9 @@ class Run:
             )
         )
 
-    def finish(self, stop_reason: str, error: BaseException | None = None) -> DetailedResults:
+    def finish(
+        self, stop_reason: str, error: BaseException | None = None, usage: UsageReport | None = None
+    ) -> DetailedResults:
         results = DetailedResults(
             self.run_id,
             self.task.optimizer,
@@ -177,7 +179,7 @@ class Run:
             tuple(self.candidates),
             self.best.index,
             tuple(self.credit),
-            self.meter.report(),
+            usage or self.meter.report(),
             stop_reason,
             tuple(Fault(where, message, count) for (where, message), count in self.faults.items()),
         )

@@ -1,29 +1,58 @@
 """Long-term memory and prompt optimization for DSPy programs: LangMem's ideas made of DSPy parts."""
 
+import importlib
 import sys
+from typing import TYPE_CHECKING, Any
+
+from langmem_dspy._version import __version__
 
 if sys.flags.optimize >= 2:
     # Signature docstrings are the prompts; -OO strips them, and models would be asked nothing.
     raise ImportError("langmem_dspy cannot run under python -OO, which strips the docstrings that are its prompts")
 
-from langmem_dspy._version import __version__
-from langmem_dspy.functional import create_multi_prompt_optimizer, create_prompt_optimizer
-from langmem_dspy.optimizers.compare import compare_optimizers
-from langmem_dspy.optimizers.credit import Blame, CreditAssigner
-from langmem_dspy.optimizers.gradient import Gradient
-from langmem_dspy.optimizers.kinds import (
-    GradientOptimizer,
-    MetaPromptOptimizer,
-    MultiPromptOptimizer,
-    PromptMemoryOptimizer,
-)
-from langmem_dspy.optimizers.metaprompt import MetaPrompt
-from langmem_dspy.optimizers.prompt_memory import PromptMemory
-from langmem_dspy.optimizers.prompts import Prompt
-from langmem_dspy.optimizers.results import DetailedResults
-from langmem_dspy.optimizers.teleprompter import PromptOptimizer
-from langmem_dspy.optimizers.trajectories import Step, Trajectory
-from langmem_dspy.usage import Budget, Usage, UsageReport
+if TYPE_CHECKING:
+    from langmem_dspy.functional import create_multi_prompt_optimizer, create_prompt_optimizer
+    from langmem_dspy.optimizers.compare import Problem, compare_optimizers
+    from langmem_dspy.optimizers.credit import Blame, CreditAssigner
+    from langmem_dspy.optimizers.gradient import Gradient
+    from langmem_dspy.optimizers.kinds import (
+        GradientOptimizer,
+        MetaPromptOptimizer,
+        MultiPromptOptimizer,
+        PromptMemoryOptimizer,
+    )
+    from langmem_dspy.optimizers.metaprompt import MetaPrompt
+    from langmem_dspy.optimizers.prompt_memory import PromptMemory
+    from langmem_dspy.optimizers.prompts import Prompt
+    from langmem_dspy.optimizers.results import DetailedResults
+    from langmem_dspy.optimizers.teleprompter import PromptOptimizer
+    from langmem_dspy.optimizers.trajectories import Step, Trajectory
+    from langmem_dspy.usage import Budget, Usage, UsageReport
+
+# Where each public name lives. They load on first use, so that `import langmem_dspy` costs what `import dspy` costs.
+_HOMES = {
+    "Blame": "optimizers.credit",
+    "Budget": "usage",
+    "CreditAssigner": "optimizers.credit",
+    "DetailedResults": "optimizers.results",
+    "Gradient": "optimizers.gradient",
+    "GradientOptimizer": "optimizers.kinds",
+    "MetaPrompt": "optimizers.metaprompt",
+    "MetaPromptOptimizer": "optimizers.kinds",
+    "MultiPromptOptimizer": "optimizers.kinds",
+    "Problem": "optimizers.compare",
+    "Prompt": "optimizers.prompts",
+    "PromptMemory": "optimizers.prompt_memory",
+    "PromptMemoryOptimizer": "optimizers.kinds",
+    "PromptOptimizer": "optimizers.teleprompter",
+    "Step": "optimizers.trajectories",
+    "Trajectory": "optimizers.trajectories",
+    "Usage": "usage",
+    "UsageReport": "usage",
+    "compare_optimizers": "optimizers.compare",
+    "create_multi_prompt_optimizer": "functional",
+    "create_prompt_optimizer": "functional",
+}
 
 __all__ = [
     "Blame",
@@ -35,6 +64,7 @@ __all__ = [
     "MetaPrompt",
     "MetaPromptOptimizer",
     "MultiPromptOptimizer",
+    "Problem",
     "Prompt",
     "PromptMemory",
     "PromptMemoryOptimizer",
@@ -48,3 +78,20 @@ __all__ = [
     "create_multi_prompt_optimizer",
     "create_prompt_optimizer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        try:
+            return importlib.import_module(f"{__name__}.{name}")  # `langmem_dspy.tracking` without a further import
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

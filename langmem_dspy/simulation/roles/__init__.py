@@ -1,0 +1,1 @@
+"""The parts the simulated model can play, one a module."""

@@ -141,13 +141,17 @@ class Comparison:
         }
 
     def __rich__(self) -> RenderableType:
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        note = " – offline simulation: says nothing about real models" if self.simulated else ""
-        title = f"Held-out score, mean of {max(e['runs'] for e in self.summary())} seeds{note}"
-        table = Table(
-            *_HEADINGS, title=title, caption=f"task {self.models['task']}, reflection {self.models['reflection']}"
-        )
+        seeds = max(entry["runs"] for entry in self.summary())
+        note = "; offline simulation: says nothing about real models" if self.simulated else ""
+        title = f"Held-out score before and after, mean of {seeds} seed{'s' if seeds > 1 else ''}{note}"
+        models = f"task {self.models['task']}, reflection {self.models['reflection']}"
+        table = Table(title=title, caption=models, box=SIMPLE_HEAD, padding=(0, 1))
+        table.add_column("optimizer", no_wrap=True)
+        for heading in _HEADINGS[1:]:
+            table.add_column(heading, justify="right", no_wrap=True)
         for cells in self._cells():
             table.add_row(*cells)
         return table
@@ -157,10 +161,10 @@ class Comparison:
             [
                 entry["optimizer"],
                 f"{entry['before']:.3f}",
-                f"{entry['after']:.3f} ± {entry['spread']:.3f}",
+                f"{entry['after']:.3f} ±{entry['spread']:.2f}",
                 f"{entry['gain']:+.3f}",
                 f"{entry['lm_calls']:.0f}",
-                f"{entry['tokens']:,.0f}",
+                f"{entry['tokens'] / 1000:,.0f}k",
                 f"{entry['prompts_changed']:.1f}",
                 entry["variables_kept"],
                 f"{entry['seconds']:.1f}",
@@ -176,17 +180,7 @@ class Comparison:
 
 
 _MEANS = ("before", "after", "gain", "lm_calls", "tokens", "prompts_changed", "seconds")
-_HEADINGS = (
-    "optimizer",
-    "before",
-    "after",
-    "gain",
-    "LM calls",
-    "tokens",
-    "prompts changed",
-    "variables kept",
-    "seconds",
-)
+_HEADINGS = ("optimizer", "before", "after", "gain", "calls", "tokens", "changed", "vars kept", "sec")
 
 
 def compare_optimizers(

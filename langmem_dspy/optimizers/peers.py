@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import dspy
@@ -115,17 +116,14 @@ class GEPA(Teleprompter):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # GEPA logs every proposal and shows its own progress bar; in a comparison ours is enough.
-    import contextlib
-    import io
-
-    loggers = [logging.getLogger("dspy.teleprompt.gepa"), logging.getLogger("dspy.evaluate"), logging.getLogger("dspy")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+    # GEPA logs every proposal, and DSPy's evaluation draws bars on stdout; in a comparison ours are enough.
+    names = ("dspy", "dspy.teleprompt.gepa.gepa", "dspy.evaluate.evaluate")
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)

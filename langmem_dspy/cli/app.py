@@ -1,0 +1,48 @@
+"""The commands, and what they share."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+from dspy.utils.exceptions import DSPyError
+from rich.console import Console
+
+from langmem_dspy._version import __version__
+from langmem_dspy.cli.demo import demo
+from langmem_dspy.cli.optimize import optimize
+from langmem_dspy.cli.ui import ui
+from langmem_dspy.errors import LangMemError
+
+app = App(
+    name="langmem-dspy",
+    version=__version__,
+    help_format="markdown",
+    help="""
+Better prompts and long-term memory for DSPy programs.
+
+**Start here**: `langmem-dspy demo` compares the optimizers on a small problem, with no API key, and leaves the runs in
+MLflow; `langmem-dspy ui` shows them.
+
+**Your own program**: `langmem-dspy optimize my_module:program --data train.jsonl --metric my_module:metric
+--model openai/gpt-4.1-mini`
+
+Without `--model`, the *offline simulation* answers: it follows simple rules that it reads, and says nothing about real
+models. Each command explains itself with `--help`.
+""",
+)
+app.command(demo)
+app.command(optimize)
+app.command(ui)
+
+
+def run() -> None:
+    """Run the command given in sys.argv."""
+    try:
+        app()
+    except (LangMemError, DSPyError) as error:
+        console = Console(stderr=True)
+        console.print(f"[red]{type(error).__name__}[/]:", str(error), soft_wrap=True, highlight=False, markup=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

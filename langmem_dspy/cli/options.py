@@ -1,0 +1,139 @@
+"""Option groups that several commands share: models, budget, tracking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cyclopts import Parameter
+
+from langmem_dspy.errors import InputError
+
+if TYPE_CHECKING:
+    import dspy
+    from rich.console import Console
+
+    from langmem_dspy.usage import Budget
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which models answer.
+
+    Parameters
+    ----------
+    model
+        Model that runs the program, as dspy.LM takes it (openai/gpt-4.1-mini). Without one: the offline simulation.
+    reflection_model
+        Model that reads feedback and rewrites prompts. Default: the same as --model.
+    api_base
+        Address of an OpenAI-compatible endpoint, for both models.
+    engine
+        Client for model strings: DSPy's own where it knows the model (auto), or always one of the two.
+    profile
+        How well the offline simulation follows and writes instructions, when no --model is given.
+    """
+
+    model: str | None = None
+    reflection_model: str | None = None
+    api_base: str | None = None
+    engine: Literal["auto", "lm15", "litellm"] = "auto"
+    profile: Literal["weak", "middle", "strong"] = "middle"
+
+    @property
+    def simulated(self) -> bool:
+        return self.model is None
+
+    def load(self, seed: int = 0) -> tuple[dspy.BaseLM, dspy.BaseLM]:
+        """The task model and the reflection model."""
+        import dspy
+
+        if self.model is None:
+            if self.reflection_model or self.api_base:
+                raise InputError("--reflection-model and --api-base need --model; without it the simulation answers")
+            from langmem_dspy import simulation
+
+            offline = simulation.offline_lm(profile=self.profile, seed=seed)
+            return offline, offline
+        settings = {"engine": self.engine, **({"api_base": self.api_base} if self.api_base else {})}
+        task = dspy.LM(self.model, **settings)
+        return task, dspy.LM(self.reflection_model, **settings) if self.reflection_model else task
+
+    def announce(self, console: Console, task: dspy.BaseLM, reflection: dspy.BaseLM) -> None:
+        """Say in the first line which models answer."""
+        if self.simulated:
+            console.print(
+                f"[yellow]No --model given: the offline simulation answers ({task.model}).[/] It follows simple rules "
+                "that it reads; its figures say nothing about real models.",
+                highlight=False,
+            )
+        else:
+            console.print(f"Task model {task.model}, reflection model {reflection.model}", highlight=False)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class BudgetOptions:
+    """What a run may spend at most.
+
+    Parameters
+    ----------
+    lm_calls
+        LM calls, of the program and of reflection together.
+    tokens
+        Prompt and completion tokens.
+    cost
+        US dollars, where the price of the model is known.
+    seconds
+        Wall time.
+    """
+
+    lm_calls: int | None = 500
+    tokens: int | None = None
+    cost: float | None = None
+    seconds: float | None = None
+
+    def budget(self) -> Budget:
+        from langmem_dspy.usage import Budget
+
+        return Budget(lm_calls=self.lm_calls, tokens=self.tokens, cost=self.cost, seconds=self.seconds)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TrackingOptions:
+    """Where the runs are kept.
+
+    Parameters
+    ----------
+    track
+        Leave the runs in MLflow.
+    tracking_uri
+        Which MLflow. Default: MLFLOW_TRACKING_URI, else ./mlflow.db.
+    """
+
+    track: bool = True
+    tracking_uri: str | None = None
+
+    @contextmanager
+    def around(self, console: Console) -> Iterator[None]:
+        """Track what runs inside; wait until it is delivered, and say so when it is not."""
+        if not self.track:
+            yield
+            return
+        from langmem_dspy import tracking
+
+        handle = tracking.enable(tracking_uri=self.tracking_uri)
+        try:
+            yield
+        finally:
+            with console.status("Writing the runs to MLflow ..."):
+                delivered = handle.flush(timeout=60)
+            handle.disable()
+            if delivered:
+                console.print("The runs are in MLflow; [bold]langmem-dspy ui[/] opens it.", highlight=False)
+            else:
+                console.print("[yellow]MLflow has not taken everything; `tracking.replay` delivers the rest later.[/]")

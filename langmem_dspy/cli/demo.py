@@ -6,8 +6,6 @@ import sys
 
 from langmem_dspy.cli.options import ModelOptions, TrackingOptions
 
-ALL = ("gradient", "metaprompt", "prompt_memory", "multi_prompt", "gepa")
-
 
 def demo(
     *,
@@ -16,8 +14,8 @@ def demo(
     seeds: int = 2,
     lm_calls: int = 800,
     num_threads: int = 4,
-    models: ModelOptions = ModelOptions(),  # noqa: B008 - a frozen value
-    tracking: TrackingOptions = TrackingOptions(),  # noqa: B008
+    models: ModelOptions = ModelOptions(),
+    tracking: TrackingOptions = TrackingOptions(),
 ) -> None:
     """Compare the optimizers on a small compound system: held-out score before and after, and the cost.
 
@@ -38,8 +36,7 @@ def demo(
     """
     from rich.console import Console
 
-    from langmem_dspy.cli.compared import comparison_progress, load_problem
-    from langmem_dspy.optimizers.compare import compare_optimizers
+    from langmem_dspy.optimizers.compare import OPTIMIZERS, compare_optimizers
     from langmem_dspy.simulation import worlds
     from langmem_dspy.usage import Budget
 
@@ -49,18 +46,15 @@ def demo(
         return
     task, reflection = models.load()
     models.announce(console, task, reflection)
-    names = optimizers or list(ALL)
     with tracking.around(console):
-        note = "  (simulation)" if models.simulated else ""
-        with comparison_progress(console, f"{world}, {seeds} seeds", len(names) * seeds, note) as on_row:
-            comparison = compare_optimizers(
-                lambda seed: load_problem(world, seed),
-                optimizers=names,
-                budget=Budget(lm_calls=lm_calls),
-                seeds=range(seeds),
-                task_lm=task,
-                reflection_lm=reflection,
-                num_threads=num_threads,
-                on_row=on_row,
-            )
+        comparison = compare_optimizers(
+            lambda seed: worlds.load(world, seed=seed),
+            optimizers=optimizers or OPTIMIZERS,
+            budget=Budget(lm_calls=lm_calls),
+            seeds=range(seeds),
+            task_lm=task,
+            reflection_lm=reflection,
+            num_threads=num_threads,
+            console=console,
+        )
         console.print(comparison)

@@ -81,9 +81,9 @@ def optimize(
     metric: str,
     data: DataOptions,
     search: SearchOptions = SearchOptions(),
-    budget: BudgetOptions = BudgetOptions(),  # noqa: B008
-    models: ModelOptions = ModelOptions(),  # noqa: B008
-    tracking: TrackingOptions = TrackingOptions(),  # noqa: B008
+    budget: BudgetOptions = BudgetOptions(),
+    models: ModelOptions = ModelOptions(),
+    tracking: TrackingOptions = TrackingOptions(),
     out: Path = Path("optimized.json"),
 ) -> None:
     """Improve the prompts of your own program, show what changed, and save it.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from langmem_dspy.events import CandidateEvaluated, CompileFinished, CompileStarted, Event, Listener, StepFinished
@@ -46,6 +48,30 @@ class Progress:
 
 
 def default_listeners() -> list[Listener]:
-    """Progress where someone is looking: stderr is a terminal, or this is a notebook."""
-    in_notebook = "ipykernel" in sys.modules
-    return [Progress()] if in_notebook or (sys.stderr is not None and sys.stderr.isatty()) else []
+    """Progress where someone is looking."""
+    return [Progress()] if _watched() else []
+
+
+@contextmanager
+def comparison_progress(console: Console | None, runs: int) -> Iterator[Callable[[str], None]]:
+    """A bar over the runs of a comparison; what it yields ends one run with a line about it."""
+    if console is None and not _watched():
+        yield lambda line: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=console or Console(file=sys.stderr)) as bar:
+        task = bar.add_task("compare", total=runs)
+
+        def show(line: str) -> None:
+            bar.advance(task)
+            bar.console.print(line, highlight=False)
+
+        yield show
+
+
+def _watched() -> bool:
+    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())

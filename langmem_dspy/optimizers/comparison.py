@@ -1,0 +1,113 @@
+"""What a comparison of optimizers found: a row per run, means per optimizer, and how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from langmem_dspy.optimizers.results import DetailedResults
+from langmem_dspy.usage import Budget
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True)
+class Row:
+    """One optimizer on one problem with one seed. `before` and `after` are means on the held-out testset, [0, 1]."""
+
+    optimizer: str
+    problem: str
+    seed: int
+    before: float
+    after: float
+    lm_calls: int
+    tokens: int
+    prompts_changed: int
+    variables_kept: bool
+    seconds: float
+    stop_reason: str
+    run_id: str
+
+    @property
+    def gain(self) -> float:
+        return self.after - self.before
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rows of a comparison, and how they look. `simulated`: the figures say nothing about real models."""
+
+    rows: tuple[Row, ...]
+    budget: Budget
+    models: Mapping[str, str]
+    simulated: bool
+    results: tuple[DetailedResults, ...] = ()
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per run."""
+        import pandas as pd
+
+        return pd.DataFrame([{**asdict(row), "gain": row.gain} for row in self.rows])
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Means per optimizer over seeds, the best held-out score first. `spread`: standard deviation of `after`."""
+        names = dict.fromkeys(row.optimizer for row in self.rows)
+        return sorted((self._mean_of(name) for name in names), key=lambda entry: -entry["after"])
+
+    def _mean_of(self, name: str) -> dict[str, Any]:
+        rows = [row for row in self.rows if row.optimizer == name]
+        means = {key: fmean(getattr(row, key) for row in rows) for key in _MEANS}
+        spread = stdev(row.after for row in rows) if len(rows) > 1 else 0.0
+        kept = sum(row.variables_kept for row in rows)
+        return {
+            "optimizer": name,
+            **means,
+            "spread": spread,
+            "variables_kept": f"{kept}/{len(rows)}",
+            "runs": len(rows),
+        }
+
+    def __rich__(self) -> RenderableType:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        seeds = max(entry["runs"] for entry in self.summary())
+        note = "; offline simulation: says nothing about real models" if self.simulated else ""
+        title = f"Held-out score before and after, mean of {seeds} seed{'s' if seeds > 1 else ''}{note}"
+        models = f"task {self.models['task']}, reflection {self.models['reflection']}"
+        table = Table(title=title, caption=models, box=SIMPLE_HEAD, padding=(0, 1))
+        table.add_column("optimizer", no_wrap=True)
+        for heading in _HEADINGS[1:]:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for cells in self._cells():
+            table.add_row(*cells)
+        return table
+
+    def _cells(self) -> list[list[str]]:
+        return [
+            [
+                entry["optimizer"],
+                f"{entry['before']:.3f}",
+                f"{entry['after']:.3f} ±{entry['spread']:.2f}",
+                f"{entry['lm_calls']:.0f}",
+                f"{entry['tokens'] / 1000:,.0f}k",
+                f"{entry['prompts_changed']:.1f}",
+                entry["variables_kept"],
+                f"{entry['seconds']:.1f}",
+            ]
+            for entry in self.summary()
+        ]
+
+    def _repr_html_(self) -> str:
+        note = "<p><em>Offline simulation: says nothing about real models.</em></p>" if self.simulated else ""
+        head = "".join(f"<th>{name}</th>" for name in _HEADINGS)
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for cells in self._cells())
+        return f"{note}<table><tr>{head}</tr>{body}</table>"
+
+
+_MEANS = ("before", "after", "gain", "lm_calls", "tokens", "prompts_changed", "seconds")
+_HEADINGS = ("optimizer", "before", "after", "calls", "tokens", "changed", "vars", "sec")

@@ -13,9 +13,10 @@ wherever its figures stand, its name (`offline/simulation-...`) and `fingerprint
 Tokens are counted by one rule: four bytes of UTF-8 each, per message, begun ones counted.
 """
 
+from langmem_dspy.simulation.endpoint import Endpoint, serve
 from langmem_dspy.simulation.engine import SimulatedEngine, is_simulated, offline_lm
 from langmem_dspy.simulation.faults import Faults
 from langmem_dspy.simulation.freeze import fingerprint
 from langmem_dspy.simulation.profiles import Profile
 
-__all__ = ["Faults", "Profile", "SimulatedEngine", "fingerprint", "is_simulated", "offline_lm"]
+__all__ = ["Endpoint", "Faults", "Profile", "SimulatedEngine", "fingerprint", "is_simulated", "offline_lm", "serve"]

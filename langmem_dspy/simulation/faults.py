@@ -24,7 +24,7 @@ class Faults:
 
     By rate, a fault is decided by the seed, the request and how often that request came before. `first` is a script
     instead: the faults of the first attempts of every request, in order. `retry_after` (seconds) goes with a
-    rate_limit.
+    rate_limit. `stall` (seconds): over HTTP, a timeout is a connection held that long and closed; None: status 504.
     """
 
     rate_limit: float = 0.0
@@ -35,6 +35,7 @@ class Faults:
     empty: float = 0.0
     first: tuple[Fault, ...] = ()
     retry_after: float | None = None
+    stall: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "first", tuple(self.first))

@@ -61,16 +61,16 @@ def read(request: Request) -> Question:
     schema = (request.config.response_format or {}).get("schema")
     if isinstance(schema, Mapping):
         return Question("schema", system, _plain_inputs(system, messages), _properties(schema), text)
-    return Question("plain", system, _plain_inputs(system, messages), (Wanted("reply"),), text)
+    return Question("plain", system or text, _plain_inputs(system, messages), (Wanted("reply"),), text)
 
 
 def request_text(request: Request) -> str:
-    """Everything in `request` that may decide the reply."""
-    parts = [request.model, _system_of(request)]
+    """Everything in `request` that may decide the reply; not its model's name nor its limit of tokens."""
+    parts = [_system_of(request)]
     parts += [f"{message.role}: {_text_of(message)}" for message in request.messages]
     parts += [f"tool {tool.name}" for tool in request.tools]
     config = request.config
-    parts.append(f"{config.temperature} {config.seed} {config.max_tokens} {json.dumps(config.response_format)}")
+    parts.append(f"{config.temperature} {config.seed} {json.dumps(config.response_format)}")
     return "\0".join(parts)
 
 

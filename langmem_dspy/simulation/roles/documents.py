@@ -82,11 +82,15 @@ def _older(label: str) -> bool:
 
 
 _NAMED = re.compile(r"<(?:prompt|predictor|module|component) name=\"([^\"]+)\"[^>]*>\n?(.*?)\n?</\w+>", re.DOTALL)
+_MODULE = re.compile(
+    r"^Module (\w+)\n(?:.*?\bInstructions:\s*)?(.*?)(?=^-{8,}$|^Module \w+$|\Z)", re.DOTALL | re.MULTILINE
+)
 _HEED = re.compile(r"^when_to_update: (.*)$", re.MULTILINE)
 
 
 def _named_documents(section: Section) -> list[Document]:
-    named = [_with_heed(name, text) for name, text in _NAMED.findall(section.text)]
+    found = _NAMED.findall(section.text) or _MODULE.findall(section.text)
+    named = [_with_heed(name, text) for name, text in found]
     return named or list(_json_documents(section.text))
 
 

@@ -48,10 +48,19 @@ def claims(text: str) -> list[Claim]:
 
 def is_conclusion(text: str) -> bool:
     """Whether `text` is mostly rules: advice ready to be followed, rather than raw evidence to learn from."""
+    if _RAW.search(text):
+        return False
     lines = [line for line in re.split(r"\n|(?<=[.;]) ", readable(text)) if len(line.strip()) > 12]
     return bool(lines) and sum(bool(find_said(line)) for line in lines) * 2 >= len(lines)
 
 
+# What cases are told apart by, and what they are made of.
+_RAW = re.compile(
+    r"<(?:trajectory|conversation|step|example|session)\b|^#+ (?:example|inputs?|feedback)"
+    r"|^\W*(?:user|assistant|inputs?|(?:generated )?outputs?|score|examples? \d+)\W*:"
+    r"|\"(?:inputs?|(?:generated )?outputs?|feedback|score|role|content|messages)\":",
+    re.IGNORECASE | re.MULTILINE,
+)
 _CASE = re.compile(
     r"<trajectory id=\"([^\"]*)\"[^>]*>|^#+ Example (\d+)\b|^\{\"|^(?:Example|Case) (\d+)\b", re.MULTILINE
 )
@@ -114,9 +123,10 @@ def _json_steps(value: Any) -> Iterator[tuple[str, set[str], set[str]]]:
             yield from _json_steps(item)
     elif isinstance(value, Mapping):
         sides: dict[str, set[str]] = {"input": set(), "output": set()}
+        name = next((str(value[key]) for key in value if key.endswith(("module_name", "predictor", "name"))), "")
         for key, inner in value.items():
             for side, names in sides.items():
                 if side in key.lower() and isinstance(inner, Mapping):
-                    names |= {str(name) for name in inner}
+                    names |= {str(field) for field in inner}
         if sides["output"]:
-            yield "", sides["input"], sides["output"]
+            yield name, sides["input"], sides["output"]

@@ -39,7 +39,7 @@ _EVIDENCE = re.compile(
     r"\b(?:examples?|feedback|trajector(?:y|ies)|conversations?|sessions?|traces?|evidence|responses?|outputs?|results?"
     r"|recommend\w*|problems?|lessons?|critiques?|gradients?|context|history|errors?|rewards?|changes)\b"
 )
-_DOCUMENT = re.compile(r"\b(?:prompts?|instructions?|variables?|parameters?|system message|programs? text)\b")
+_DOCUMENT = re.compile(r"\b(?:prompts?|instructions?|variables?|parameters?|system message|modules? def\w+)\b")
 
 
 def kind_of(label: str) -> Kind:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from langmem_dspy.simulation.chance import Chance
 from langmem_dspy.simulation.rules import Condition, Rule
-from langmem_dspy.simulation.worlds.cases import draw_sets
-from langmem_dspy.simulation.worlds.judging import Judge, Voice
-from langmem_dspy.simulation.worlds.world import Stage, World
+from langmem_dspy.simulation.worlds.world import Stage
 
 TOPICS: dict[str, tuple[str, str]] = {
     "refund": ("I want a refund for my last purchase", "please give me my money back"),
@@ -30,14 +28,7 @@ CLOSINGS = ("The billing team", "Your parcel desk", "Stay safe online", "The eng
 NAMES = ("Ann", "Bo", "Carla", "Dev", "Emi", "Farid", "Gus", "Hana")
 
 
-def load(seed: int, n_train: int, n_val: int, n_test: int, voice: Voice) -> World:
-    stages = _stages(Chance(seed, "support_desk"))
-    train, val, test = draw_sets("support_desk", seed, _draw, stages, (n_train, n_val, n_test))
-    judge = Judge(seed, {stage.name: stage.rules for stage in stages}, voice)
-    return World("support_desk", seed, stages, train, val, test, judge)
-
-
-def _stages(chance: Chance) -> tuple[Stage, ...]:
+def stages(chance: Chance) -> tuple[Stage, ...]:
     queue_of = dict(zip(TOPICS, chance.shuffled(QUEUES[1:], "queues"), strict=True))
     return (_triage(chance, queue_of), _draft(chance, queue_of), _polish(chance, list(queue_of.values())), _log(chance))
 
@@ -94,7 +85,7 @@ def _log(chance: Chance) -> Stage:
     return Stage("log", ("ticket", "queue"), ("note",), opening, rules, when_to_update="Only when `note` is wrong.")
 
 
-def _draw(chance: Chance, number: int) -> dict[str, str]:
+def draw(chance: Chance, number: int) -> dict[str, str]:
     topic = chance.pick(list(TOPICS), number, "topic")
     said = chance.pick(TOPICS[topic], number, "words")
     said = said if topic in said else f"about the refund: {said}"

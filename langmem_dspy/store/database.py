@@ -1,0 +1,108 @@
+"""One SQLite database: one writer at a time, readers beside it, every commit durable."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from langmem_dspy.errors import StoreError
+
+_WAIT_SECONDS = 60.0
+
+
+class Database:
+    """Connections to one file, or to memory where `path` is None.
+
+    A file has one connection that writes and as many that read as are in use at once; memory has one for both.
+    """
+
+    def __init__(self, path: Path | None, prepare: Callable[[sqlite3.Connection], None]):
+        self.path = path
+        self._lock = threading.RLock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        self._process = os.getpid()
+        self._writer = self._connect()
+        try:
+            prepare(self._writer)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is on disk when the block ends, or not at all if it raises."""
+        with self._lock:
+            self._check_open()
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the database throughout the block."""
+        if self.path is None:
+            with self._lock:
+                self._check_open()
+                yield self._writer
+            return
+        self._check_open()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("COMMIT")
+            if self._closed:
+                connection.close()
+            else:
+                self._idle.append(connection)
+
+    @contextmanager
+    def alone(self) -> Iterator[sqlite3.Connection]:
+        """The writer outside of a transaction, for VACUUM and checkpoints."""
+        with self._lock:
+            self._check_open()
+            yield self._writer
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            while self._idle:
+                self._idle.pop().close()
+            self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        target = ":memory:" if self.path is None else str(self.path)
+        connection = sqlite3.connect(
+            target, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        if self.path is not None:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=OFF")
+        connection.execute("PRAGMA foreign_keys=OFF")
+        return connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed; open it again with FaissStore(path)")
+        if self._process != os.getpid():
+            raise StoreError(
+                "this store was opened before the process forked, and SQLite's connections do not survive that; "
+                "open FaissStore(path) in the child process"
+            )

@@ -1,0 +1,186 @@
+"""FaissStore: memories by namespace and key, durable in SQLite, found again through a view of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from langmem_dspy.errors import InputError
+from langmem_dspy.namespaces import check_namespace
+from langmem_dspy.records import (
+    GetOp,
+    Item,
+    ListNamespacesOp,
+    MatchCondition,
+    Namespace,
+    Op,
+    PutOp,
+    Revision,
+    SearchItem,
+    SearchOp,
+)
+from langmem_dspy.store.embedders import Embedder, as_embedder
+from langmem_dspy.store.index import Index
+from langmem_dspy.store.items import Clock, Items
+from langmem_dspy.store.requests import Prepared, prepare, query_of, scope_of
+from langmem_dspy.store.rows import to_item, to_namespace, to_path, to_revision
+from langmem_dspy.store.search import Ranking, search
+from langmem_dspy.store.snapshots import Snapshots
+from langmem_dspy.store.values import check_key
+from langmem_dspy.store.vectors import open_vectors, stored_embedder
+from langmem_dspy.store.verbs import BatchStore
+
+_FILE, _FOLDER = "memories.sqlite", "index"
+
+
+class FaissStore(BatchStore):
+    """A store in a folder, made if it is missing, or in memory where `path` is None.
+
+    `embedder`: None is the one the store was made with, at first the offline one (shared words and spellings only);
+    "local"; a hosted model's string; a function from texts to vectors. Raises `EmbedderMismatch` for another than the
+    store's. Threads, tasks and processes may share a folder. `clock` gives seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        embedder: Embedder | Callable[..., Any] | str | None = None,
+        ranking: Ranking | None = None,
+        clock: Clock = time.time,
+    ):
+        self.path = None if path is None else Path(path)
+        self.ranking = ranking or Ranking()
+        if self.path is not None:
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._items = Items(None if self.path is None else self.path / _FILE, clock=clock)
+        chosen = as_embedder(stored_embedder(self._items) if embedder is None else embedder)
+        self._vectors = open_vectors(self._items, chosen)
+        self._index = Index(self._vectors, None if self.path is None else Snapshots(self.path / _FOLDER))
+
+    @property
+    def embedder(self) -> Embedder:
+        return self._vectors.embedder
+
+    def batch(self, ops: Iterable[Op]) -> list[Any]:
+        """The results of `ops` in their order: reads see what was there before, writes are one durable transaction."""
+        ops = list(ops)
+        self._sweep()
+        results: list[Any] = [None if isinstance(op, PutOp) else self._read(op) for op in ops]
+        puts = [op for op in ops if isinstance(op, PutOp)]
+        if puts:
+            self._write(prepare(puts, self._vectors))
+        return results
+
+    def history(self, namespace: Namespace, key: str) -> list[Revision]:
+        """Every change of a key, oldest first, deletions included; empty for a key that never was."""
+        path = to_path(check_namespace(namespace))
+        with self._reader() as reader:
+            return [to_revision(row) for row in reader.history(path, check_key(key))]
+
+    def restore(self, namespace: Namespace, key: str, version: int) -> None:
+        """Write what a key held at `version` as its newest version."""
+        path = to_path(check_namespace(namespace))
+        with self._reader() as reader:
+            found = next((row for row in reader.history(path, key) if row.version == version), None)
+        if found is None or found.value is None:
+            raise InputError(f"{namespace!r} {key!r} held nothing at version {version}; see history(namespace, key)")
+        revision = to_revision(found)
+        assert revision.value is not None  # a put has one
+        op = PutOp(namespace, key, revision.value, None, found.ttl, revision.provenance)
+        self.batch([op._replace(valid_from=revision.valid_from, valid_to=revision.valid_to)])
+
+    def close(self) -> None:
+        """Stop what runs in the background and let go of the files. Nothing is lost without it."""
+        self._index.close()
+        self._items.close()
+
+    def __enter__(self) -> FaissStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FaissStore:
+        # DSPy copies programs; their store is the same store.
+        return self
+
+    def __copy__(self) -> FaissStore:
+        return self
+
+    def __repr__(self) -> str:
+        place = "in memory" if self.path is None else repr(str(self.path))
+        return f"{type(self).__name__}({place}, {self.embedder!r})"
+
+    def _read(self, op: Op) -> Any:
+        if isinstance(op, GetOp):
+            return self._get(op)
+        if isinstance(op, SearchOp):
+            return self._search(op)
+        if isinstance(op, ListNamespacesOp):
+            return self._list(op)
+        raise InputError(f"an operation is a GetOp, PutOp, SearchOp or ListNamespacesOp, not {op!r}")
+
+    def _get(self, op: GetOp) -> Item | None:
+        path, key = to_path(check_namespace(op.namespace)), check_key(op.key)
+        with self._reader() as reader:
+            last = reader.last(path, key)
+            if last is None or last.seq is None:
+                return None
+            row = reader.rows([last.seq])[last.seq]
+            expires = reader.expiries([row]).get(row.seq)
+        if row.ttl is not None and op.refresh_ttl:
+            self._items.touch([(path, key, row.ttl)])
+        return to_item(row, expires)
+
+    def _search(self, op: SearchOp) -> list[SearchItem]:
+        scope, query = scope_of(op, self._items.now()), query_of(op, self._vectors)
+        with self._reader() as reader, self._index.lock:
+            self._index.follow(reader, reader.status())
+            found = search(op, scope, query, self._index, reader, self.ranking)
+        if op.refresh_ttl and (kept := [item for item in found if item.expires_at is not None]):
+            self._refresh(kept)
+        return found
+
+    def _refresh(self, items: Sequence[SearchItem]) -> None:
+        with self._reader() as reader:
+            lasts = [(item, reader.last(to_path(item.namespace), item.key)) for item in items]
+            rows = reader.rows([last.seq for _, last in lasts if last is not None and last.seq is not None])
+        self._items.touch([(row.path, row.key, row.ttl) for row in rows.values() if row.ttl is not None])
+
+    def _list(self, op: ListNamespacesOp) -> list[Namespace]:
+        with self._reader() as reader:
+            namespaces: Iterable[Namespace] = map(to_namespace, reader.paths(""))
+        for condition in op.match_conditions or ():
+            namespaces = [n for n in namespaces if _matches(condition, n)]
+        if op.max_depth is not None:
+            namespaces = dict.fromkeys(n[: op.max_depth] for n in namespaces)
+        return sorted(namespaces)[op.offset : op.offset + op.limit]
+
+    def _write(self, prepared: list[Prepared]) -> None:
+        self._items.write(
+            [p.write for p in prepared],
+            lambda connection, seqs: self._vectors.attach(
+                connection, seqs, [p.vectors for p in prepared], [p.texts for p in prepared]
+            ),
+        )
+
+    def _reader(self) -> Any:
+        return self._items.read()
+
+    def _sweep(self) -> None:
+        with self._items.read() as reader:
+            due = reader.status().next_expiry
+        if due is not None and due <= self._items.now():
+            self._items.sweep()
+
+
+def _matches(condition: MatchCondition, namespace: Namespace) -> bool:
+    kind, path = condition
+    if kind not in ("prefix", "suffix"):
+        raise InputError(f"a match condition is a prefix or a suffix, not {kind!r}")
+    part = namespace[: len(path)] if kind == "prefix" else namespace[len(namespace) - len(path) :]
+    return len(namespace) >= len(path) and all(p in ("*", label) for p, label in zip(path, part, strict=True))

@@ -1,0 +1,123 @@
+"""Arrays that only grow: what was once written at a place stays there, so a reader's slice never changes."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_FIRST, _BLOCK = 16, 8192
+_NARROW = 16
+_TOUCHED = 500  # mapped rows read before their memory is given back; each may hold 64 KiB
+
+
+class Column:
+    """A one-dimensional array with room at its end."""
+
+    def __init__(self, values: Any, dtype: Any):
+        self._room = np.array(values, dtype=dtype)
+        self.size = len(self._room)
+
+    @property
+    def array(self) -> NDArray[Any]:
+        return self._room[: self.size]
+
+    def append(self, value: Any) -> None:
+        if self.size == len(self._room):
+            grown = np.empty(max(_FIRST, 2 * self.size), self._room.dtype)
+            grown[: self.size] = self._room
+            self._room = grown
+        self._room[self.size] = value
+        self.size += 1
+
+
+class Blocks:
+    """Float32 vectors in blocks: growing never copies more than one block and wastes less than one.
+
+    `base`, shaped `(n, width)`, is read and never written; `mapping` is the mapped file it lies in, if it does.
+    """
+
+    def __init__(self, width: int, base: NDArray[np.float32] | None = None, mapping: mmap.mmap | None = None):
+        self.width = width
+        self._mapping, self._touched = mapping, 0
+        self._blocks: list[NDArray[np.float32]] = [] if base is None or not len(base) else [base]
+        self._starts: list[int] = [0] if self._blocks else []
+        self._full = self.size = len(self._blocks[0]) if self._blocks else 0
+
+    def append(self, vector: NDArray[np.float32] | None) -> None:
+        """Add a vector; None is a row of zeros."""
+        if self.size == self._full:
+            self._grow()
+        self._blocks[-1][self.size - self._starts[-1]] = 0 if vector is None else vector
+        self.size += 1
+
+    def dots(self, query: NDArray[np.float32], start: int = 0) -> NDArray[np.float32]:
+        """The inner products of rows `start:` with `query`, at the speed of memory, on one thread."""
+        out = np.empty(self.size - start, np.float32)
+        for first, block in zip(self._starts, self._blocks, strict=True):
+            lo, hi = max(start, first), min(self.size, first + len(block))
+            if lo < hi:
+                part, rows = out[lo - start : hi - start], block[lo - first : hi - first]
+                _dots(part, rows, query)
+        return out
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Copies of some rows, in the order asked for."""
+        out = np.empty((len(rows), self.width), np.float32)
+        which = np.searchsorted(np.asarray(self._starts), rows, side="right") - 1
+        for b in np.unique(which):
+            at = which == b
+            out[at] = self._blocks[b][rows[at] - self._starts[b]]
+        self._release(len(rows))
+        return out
+
+    def fork(self) -> Blocks:
+        """The same rows; what either of the two adds is its own."""
+        forked = Blocks(self.width, mapping=self._mapping)
+        forked._blocks, forked._starts = list(self._blocks), list(self._starts)
+        forked.size = self.size
+        if forked._blocks:
+            forked._blocks[-1] = forked._blocks[-1][: self.size - forked._starts[-1]]
+        forked._full = self.size
+        return forked
+
+    def all(self) -> NDArray[np.float32]:
+        return self.take(np.arange(self.size))
+
+    def _release(self, rows: int) -> None:
+        # What is read through a mapping counts as memory of this process until it is given back.
+        self._touched += rows
+        if self._mapping is not None and self._touched > _TOUCHED and sys.platform != "win32":
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
+
+    def _grow(self) -> None:
+        # Double while small, so that a namespace of ten items does not cost a block.
+        last = len(self._blocks[-1]) if self._blocks else 0
+        if len(self._blocks) == 1 and last * 2 <= _BLOCK and self._blocks[0].flags.writeable:
+            grown = np.empty((last * 2, self.width), np.float32)
+            grown[:last] = self._blocks[0]
+            self._blocks[0] = grown
+            self._full = len(grown)
+            return
+        rows = _BLOCK if last >= _BLOCK else _FIRST if not self._blocks else max(_FIRST, last)
+        self._blocks.append(np.empty((rows, self.width), np.float32))
+        self._starts.append(self.size)
+        self._full = self.size + rows
+
+
+def _dots(out: NDArray[np.float32], rows: NDArray[np.float32], query: NDArray[np.float32]) -> None:
+    # Equal vectors must have equal products wherever they stand, or ties are broken by noise. FAISS's kernel is so for
+    # all but a few narrow widths that it treats four rows at a time.
+    if len(query) < _NARROW:
+        np.sum(rows * query, axis=1, out=out)
+    else:
+        from faiss import fvec_inner_products_ny as dots  # type: ignore[attr-defined]
+        from faiss import swig_ptr
+
+        dots(swig_ptr(out), swig_ptr(query), swig_ptr(rows), len(query), len(rows))

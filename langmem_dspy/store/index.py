@@ -1,0 +1,165 @@
+"""The view of the truth that searches read: shards of namespaces, brought up to date by the log before each search.
+
+Whoever wrote, this process or another, is followed in the same way. Large shards are quantized in the background; until
+that is done, and always for what was added since, the answer is exact.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+
+import numpy as np
+
+from langmem_dspy.store.growing import Blocks
+from langmem_dspy.store.quantized import EXACT_UP_TO, Quantized, Stopped, build
+from langmem_dspy.store.reader import Reader, Status
+from langmem_dspy.store.rows import PUT
+from langmem_dspy.store.shard import Shard
+from langmem_dspy.store.snapshots import Snapshots, Stamp, map_vectors
+from langmem_dspy.store.vectors import Vectors
+
+logger = logging.getLogger(__name__)
+
+_TOO_MANY_CHANGES = 200_000  # reading the shards again is quicker than following so many
+_TAIL = 5  # a new quantization is due when a fifth of the old one has been added
+
+
+class Index:
+    """Shards by namespace path, at `seq` of the log. Hold `lock` while using them."""
+
+    def __init__(self, vectors: Vectors, snapshots: Snapshots | None):
+        self.lock = threading.RLock()
+        self.vectors = vectors
+        self._snapshots = snapshots
+        self._shards: dict[str, Shard] = {}
+        self._status = Status(0, None, vectors.generation, -1)
+        self._width = vectors.width
+        self._building: dict[str, threading.Thread] = {}
+        self._closing = False
+
+    def follow(self, reader: Reader, status: Status) -> None:
+        """Bring every shard in memory to `status`, the state that `reader` sees."""
+        known = self._status
+        anew = status.epoch != known.epoch or self._width != self.vectors.width
+        if anew or status.seq < known.seq or status.seq - known.seq > _TOO_MANY_CHANGES:
+            self._shards, self._width = {}, self.vectors.width
+        elif status.seq > known.seq and self._shards:
+            self._apply(reader, known.seq)
+        self._status = status
+
+    def shard(self, path: str, reader: Reader) -> Shard:
+        """The shard of a namespace, read from a snapshot or the database if it is not in memory."""
+        shard = self._shards.get(path)
+        if shard is None:
+            shard = self._shards[path] = self._restore(path, reader) or self._load(path, reader)
+        if self._due(shard):
+            self._build_in_background(shard)
+        return shard
+
+    def fork(self, vectors: Vectors) -> Index:
+        """An index of the same shards whose changes are its own; it quantizes nothing."""
+        forked = Index(vectors, None)
+        forked._shards = {path: shard.fork() for path, shard in self._shards.items()}
+        forked._status, forked._width, forked._closing = self._status, self._width, True
+        return forked
+
+    def wait(self) -> None:
+        """Until nothing is being built in the background."""
+        while threads := [thread for thread in list(self._building.values()) if thread.is_alive()]:
+            for thread in threads:
+                thread.join()
+
+    def close(self) -> None:
+        self._closing = True
+        self.wait()
+
+    def describe(self) -> dict[str, int]:
+        """How much of the store is in memory."""
+        with self.lock:
+            shards = list(self._shards.values())
+            quantized = [s.quantized.size for s in shards if s.quantized is not None]
+        return {"shards": len(shards), "slots": sum(s.size for s in shards), "quantized": sum(quantized)}
+
+    def _apply(self, reader: Reader, since: int) -> None:
+        added: dict[str, list[int]] = defaultdict(list)
+        gone: dict[str, set[int]] = defaultdict(set)
+        for change in reader.changes(since):
+            if change.path in self._shards:
+                if change.replaces is not None:
+                    gone[change.path].add(change.replaces)
+                if change.action == PUT:
+                    added[change.path].append(change.seq)
+        for path in added.keys() | gone.keys():
+            shard = self._shards[path]
+            for seq in gone[path]:
+                shard.kill(seq)
+            for row in reader.additions([seq for seq in added[path] if seq not in gone[path]], self.vectors.table):
+                shard.append(row)
+            if shard.worn:
+                self._shards[path] = self._load(path, reader)
+
+    def _load(self, path: str, reader: Reader) -> Shard:
+        shard = Shard(path, self._width)
+        shard.load(reader.vectors(path, self.vectors.table))
+        return shard
+
+    def _restore(self, path: str, reader: Reader) -> Shard | None:
+        if self._snapshots is None:
+            return None
+        found = self._snapshots.load(path, self.vectors.generation, self._status.epoch)
+        if found is None or found[1].width != self._width or found[1].seq > self._status.seq:
+            return None
+        shard, stamp = found
+        if self._status.seq - stamp.seq > max(1000, shard.size):
+            return None  # reading it anew is as quick
+        self._shards[path] = shard
+        others, self._shards = self._shards, {path: shard}
+        try:
+            self._apply(reader, stamp.seq)
+            return self._shards[path]
+        finally:
+            self._shards = others
+
+    def _due(self, shard: Shard) -> bool:
+        if self._closing or shard.vectors is None or shard.size <= EXACT_UP_TO or shard.path in self._building:
+            return False
+        done = 0 if shard.quantized is None else shard.quantized.size
+        return shard.size - done > max(EXACT_UP_TO // 2, done // _TAIL)
+
+    def _build_in_background(self, shard: Shard) -> None:
+        thread = threading.Thread(target=self._build, args=(shard,), name="langmem-quantize", daemon=True)
+        self._building[shard.path] = thread
+        thread.start()
+
+    def _build(self, shard: Shard) -> None:
+        try:
+            with self.lock:
+                assert shard.vectors is not None  # `_due` saw them
+                vectors, size, status = shard.vectors.fork(), shard.size, self._status
+            quantized = build(vectors, size, lambda: self._closing)
+            stamp = Stamp(shard.path, status.generation, status.epoch, status.seq, size, vectors.width)
+            self._adopt(shard, quantized, stamp)
+        except Stopped:
+            pass
+        except Exception:  # the thread's last resort: the exact answers go on, and the log says why
+            logger.exception("quantizing %r failed; its searches stay exact", shard.path)
+        finally:
+            self._building.pop(shard.path, None)
+
+    def _adopt(self, shard: Shard, quantized: Quantized, stamp: Stamp) -> None:
+        file = None
+        if self._snapshots is not None:
+            with self.lock:
+                frozen = shard.fork()
+            file = self._snapshots.save(frozen, quantized, stamp)
+        with self.lock:
+            shard.quantized = quantized
+            if file is not None and shard.vectors is not None:
+                # From now on the vectors are read from the file: the codes alone stay in memory.
+                tail = shard.vectors.take(np.arange(quantized.size, shard.size))
+                mapped: Blocks = map_vectors(file, quantized.size, stamp.width)
+                for row in tail:
+                    mapped.append(row)
+                shard.vectors = mapped

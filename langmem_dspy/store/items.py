@@ -1,0 +1,192 @@
+"""SQLite: the truth. Every change is one row of a log, and one commit makes a batch of them durable."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from langmem_dspy.errors import ConflictError, CorruptStoreError
+from langmem_dspy.store.database import Database
+from langmem_dspy.store.migrations import migrate
+from langmem_dspy.store.reader import Last, Reader
+from langmem_dspy.store.rows import DELETE, EXPIRE, PUT, to_namespace
+
+_MINUTE = 60_000_000
+
+Clock = Callable[[], float]
+
+
+class Write(NamedTuple):
+    """One checked put, or a deletion where `value` is None. Times in microseconds, ttl in minutes."""
+
+    path: str
+    key: str
+    value: str | None
+    indexed: str | None = None
+    ttl: float | None = None
+    provenance: str | None = None
+    valid_from: int | None = None
+    valid_to: int | None = None
+    if_version: int | None = None
+    terms: bytes = b""
+
+
+class Items:
+    """The log of revisions and the heads of it.
+
+    `clock` gives seconds since 1970. `after` is a seq that all of this log's own come after.
+    """
+
+    def __init__(self, path: Path | None, *, clock: Clock = time.time, after: int = 0):
+        self.clock = clock
+        self._after = after
+        try:
+            self.database = Database(path, migrate)
+        except sqlite3.DatabaseError as error:
+            raise CorruptStoreError(f"{path} cannot be read as a store: {error}") from error
+
+    def now(self) -> int:
+        return int(self.clock() * 1e6)
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        with self.database.read() as connection:
+            yield Reader(connection)
+
+    def write(
+        self,
+        writes: Sequence[Write],
+        attach: Callable[[sqlite3.Connection, list[int | None]], None] | None = None,
+        last: Callable[[str, str], Last | None] | None = None,
+    ) -> list[int | None]:
+        """Make all writes, in order, in one transaction; the seq of each, None where a deletion found nothing.
+
+        `attach(connection, seqs)` runs inside the transaction. `last` looks a key up where this log does not know it.
+        """
+        with self.database.write() as connection:
+            seqs = _Transaction(connection, self.now(), self._after, last).run(writes)
+            if attach is not None:
+                attach(connection, seqs)
+            return seqs
+
+    def sweep(self) -> int:
+        """Delete what has expired, as revisions of their own; the number of items."""
+        now = self.now()
+        with self.database.write() as connection:
+            expired = connection.execute(
+                "SELECT n.path, h.key FROM heads h JOIN namespaces n ON n.id = h.ns WHERE h.expires <= ?", (now,)
+            ).fetchall()
+            writes = [Write(path, key, None) for path, key in expired]
+            _Transaction(connection, now, self._after, None, EXPIRE).run(writes)
+        return len(expired)
+
+    def touch(self, keys: Sequence[tuple[str, str, float]]) -> None:
+        """Begin the ttl, in minutes, of (path, key, ttl) anew."""
+        now = self.now()
+        with self.database.write() as connection:
+            connection.executemany(
+                "UPDATE heads SET expires = ? WHERE ns = (SELECT id FROM namespaces WHERE path = ?) AND key = ? "
+                "AND expires IS NOT NULL",
+                [(now + int(ttl * _MINUTE), path, key) for path, key, ttl in keys],
+            )
+
+    def close(self) -> None:
+        self.database.close()
+
+
+class _Transaction:
+    """The rows of one batch: looked up key by key, then written table by table."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        now: int,
+        after: int,
+        last: Callable[[str, str], Last | None] | None,
+        removal: int = DELETE,
+    ):
+        self._sql, self._now, self._removal, self._fallback = connection, now, removal, last
+        self._seq = max(after, connection.execute("SELECT ifnull(max(seq), 0) FROM revisions").fetchone()[0])
+        self._namespaces: dict[str, int] = {}
+        self._known: dict[tuple[str, str], Last | None] = {}
+
+    def run(self, writes: Sequence[Write]) -> list[int | None]:
+        revisions: list[tuple[object, ...]] = []
+        heads: dict[tuple[int, str], tuple[int, int | None] | None] = {}
+        seqs: list[int | None] = []
+        for write in writes:
+            ns, last = self._namespace(write.path), self._last(write.path, write.key)
+            self._check_version(write, last)
+            if write.value is None and (last is None or last.seq is None):
+                seqs.append(None)
+                continue
+            row, head = self._revision(ns, write, last)
+            revisions.append(row)
+            heads[ns, write.key] = head
+            seqs.append(self._seq)
+        self._sql.executemany(_INSERT, revisions)
+        self._write_heads(heads)
+        return seqs
+
+    def _revision(
+        self, ns: int, write: Write, last: Last | None
+    ) -> tuple[tuple[object, ...], tuple[int, int | None] | None]:
+        self._seq += 1
+        live = write.value is not None
+        version = 1 if last is None else last.version + 1
+        created = self._now if last is None or last.seq is None else last.created
+        self._known[write.path, write.key] = Last(self._seq if live else None, version, created)
+        row = (
+            self._seq, ns, write.key, version, PUT if live else self._removal, self._now, created,
+            None if last is None else last.seq, write.valid_from, write.valid_to, write.ttl, write.indexed,
+            write.provenance, write.value, write.terms,
+        )  # fmt: skip
+        if not live:
+            return row, None
+        return row, (self._seq, None if write.ttl is None else self._now + int(write.ttl * _MINUTE))
+
+    def _write_heads(self, heads: dict[tuple[int, str], tuple[int, int | None] | None]) -> None:
+        self._sql.executemany(
+            "INSERT INTO heads (ns, key, seq, expires) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (ns, key) DO UPDATE SET seq = excluded.seq, expires = excluded.expires",
+            [(*place, *head) for place, head in heads.items() if head is not None],
+        )
+        gone = [place for place, head in heads.items() if head is None]
+        if gone:
+            self._sql.executemany("DELETE FROM heads WHERE ns = ? AND key = ?", gone)
+
+    def _namespace(self, path: str) -> int:
+        found = self._namespaces.get(path)
+        if found is None:
+            row = self._sql.execute("SELECT id FROM namespaces WHERE path = ?", (path,)).fetchone()
+            found = row[0] if row else self._sql.execute("INSERT INTO namespaces (path) VALUES (?)", (path,)).lastrowid
+            assert found is not None  # sqlite3 types lastrowid as optional; after an INSERT it is set
+            self._namespaces[path] = found
+        return found
+
+    def _last(self, path: str, key: str) -> Last | None:
+        if (path, key) in self._known:
+            return self._known[path, key]
+        row = self._sql.execute(_LAST, (self._namespaces[path], key)).fetchone()
+        if row is not None:
+            return Last(row[0] if row[2] == PUT else None, row[1], row[3])
+        return None if self._fallback is None else self._fallback(path, key)
+
+    def _check_version(self, write: Write, last: Last | None) -> None:
+        found = last.version if last is not None and last.seq is not None else 0
+        if write.if_version is not None and write.if_version != found:
+            raise ConflictError(
+                f"{to_namespace(write.path)!r} {write.key!r} is at version {found}, not {write.if_version}: "
+                "someone wrote in between; read it again, apply your change and retry (0 means: must not exist)"
+            )
+
+
+_LAST = "SELECT seq, version, action, created FROM revisions WHERE ns = ? AND key = ? ORDER BY version DESC LIMIT 1"
+_INSERT = (
+    "INSERT INTO revisions (seq, ns, key, version, action, at, created, replaces, valid_from, valid_to, ttl, indexed, "
+    "provenance, value, terms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)

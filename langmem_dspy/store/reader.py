@@ -1,0 +1,203 @@
+"""Questions to the log of revisions, answered from one state of the database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from langmem_dspy.store.rows import PUT, Row
+
+_COLUMNS = (
+    "r.seq, n.path, r.key, r.version, r.action, r.at, r.created, r.valid_from, r.valid_to, r.ttl, r.provenance, r.value"
+)
+_CHUNKS = (1, 16, 512)
+_AFTER_ALL = "\U0010ffff"
+
+
+class Status(NamedTuple):
+    """Where the log stands. What follows it starts anew when `epoch` changes: revisions were thrown away."""
+
+    seq: int
+    next_expiry: int | None
+    generation: int
+    epoch: int
+
+
+class Last(NamedTuple):
+    """The newest revision of a key; `seq` is None where that is a deletion."""
+
+    seq: int | None
+    version: int
+    created: int
+
+
+class Change(NamedTuple):
+    """A row of the log as its followers need it."""
+
+    seq: int
+    path: str
+    action: int
+    replaces: int | None
+
+
+class Addition(NamedTuple):
+    """What a shard keeps of a revision."""
+
+    seq: int
+    valid_from: int | None
+    valid_to: int | None
+    vectors: bytes | None
+    terms: bytes
+    provenance: str | None
+    value: str
+
+
+class Reader:
+    """Reads through `connection`, which holds one snapshot.
+
+    With `until`, what came later in the log does not exist, whatever happens to the store meanwhile.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, until: int | None = None):
+        self._sql = connection
+        self._until = until
+        self._live = "heads"
+        if until is not None:
+            self._live = (
+                f"(SELECT ns, key, seq, NULL AS expires FROM revisions a WHERE a.seq <= {until} AND a.action = {PUT} "
+                "AND NOT EXISTS (SELECT 1 FROM revisions b WHERE b.ns = a.ns AND b.key = a.key "
+                f"AND b.version = a.version + 1 AND b.seq <= {until}))"
+            )
+
+    def status(self) -> Status:
+        return Status(
+            *self._sql.execute(
+                "SELECT (SELECT ifnull(max(seq), 0) FROM revisions), "
+                "(SELECT min(expires) FROM heads WHERE expires IS NOT NULL), "
+                "(SELECT value FROM meta WHERE name = 'generation'), (SELECT value FROM meta WHERE name = 'epoch')"
+            ).fetchone()
+        )
+
+    def paths(self, prefix: str) -> list[str]:
+        """The namespaces at and below `prefix` that hold items, sorted."""
+        rows = self._sql.execute(
+            f"SELECT path FROM namespaces n WHERE path >= ? AND path < ? "
+            f"AND EXISTS (SELECT 1 FROM {self._live} WHERE ns = n.id) ORDER BY path",
+            (prefix, prefix + _AFTER_ALL),
+        )
+        return [path for (path,) in rows]
+
+    def last(self, path: str, key: str) -> Last | None:
+        row = self._sql.execute(
+            "SELECT seq, version, action, created FROM revisions WHERE ns = (SELECT id FROM namespaces WHERE path = ?) "
+            "AND key = ? AND seq <= ? ORDER BY version DESC LIMIT 1",
+            (path, key, self._bound),
+        ).fetchone()
+        if row is None:
+            return None
+        return Last(row[0] if row[2] == PUT else None, row[1], row[3])
+
+    def rows(self, seqs: Sequence[int]) -> dict[int, Row]:
+        found = {}
+        for chunk, marks in _chunked(seqs):
+            for row in self._sql.execute(
+                f"SELECT {_COLUMNS} FROM revisions r JOIN namespaces n ON n.id = r.ns WHERE r.seq IN ({marks})", chunk
+            ):
+                found[row[0]] = Row(*row)
+        return found
+
+    def expiries(self, rows: Iterable[Row]) -> dict[int, int]:
+        """When the items among `rows` that have a ttl end, by seq."""
+        found = {}
+        for row in rows:
+            if row.ttl is not None:
+                expires = self._sql.execute(
+                    "SELECT expires FROM heads WHERE ns = (SELECT id FROM namespaces WHERE path = ?) AND key = ?",
+                    (row.path, row.key),
+                ).fetchone()
+                if expires is not None and expires[0] is not None:
+                    found[row.seq] = expires[0]
+        return found
+
+    def labels(self, seqs: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """(path, key) of revisions, to order ties."""
+        found = {}
+        for chunk, marks in _chunked(seqs):
+            for seq, path, key in self._sql.execute(
+                f"SELECT r.seq, n.path, r.key FROM revisions r JOIN namespaces n ON n.id = r.ns "
+                f"WHERE r.seq IN ({marks})",
+                chunk,
+            ):
+                found[seq] = (path, key)
+        return found
+
+    def keys(self, path: str) -> Iterator[tuple[str, int]]:
+        """(key, seq) of the items of one namespace, by key."""
+        yield from self._sql.execute(f"SELECT key, seq FROM {self._live} WHERE ns = ({_NS}) ORDER BY key", (path,))
+
+    def changes(self, since: int) -> Iterator[Change]:
+        rows = self._sql.execute(
+            "SELECT r.seq, n.path, r.action, r.replaces FROM revisions r JOIN namespaces n ON n.id = r.ns "
+            "WHERE r.seq > ? AND r.seq <= ? ORDER BY r.seq",
+            (since, self._bound),
+        )
+        return map(Change._make, rows)
+
+    def vectors(self, path: str, table: str) -> Iterator[tuple[int, int | None, int | None, bytes | None]]:
+        """(seq, valid_from, valid_to, vectors) of the items of a namespace, by seq."""
+        return self._of_namespace("r.valid_from, r.valid_to, v.data", f"LEFT JOIN {table} v ON v.seq = h.seq", path)
+
+    def words(self, path: str) -> Iterator[tuple[int, bytes, str | None]]:
+        """(seq, terms, provenance) of the items of a namespace, by seq."""
+        return self._of_namespace("r.terms, r.provenance", "", path)
+
+    def values(self, path: str) -> Iterator[tuple[int, str]]:
+        """(seq, value) of the items of a namespace, by seq."""
+        return self._of_namespace("r.value", "", path)
+
+    def additions(self, seqs: Sequence[int], table: str) -> list[Addition]:
+        """All that a shard keeps of some revisions, by seq."""
+        found: list[Any] = []
+        for chunk, marks in _chunked(seqs):
+            found += self._sql.execute(
+                "SELECT r.seq, r.valid_from, r.valid_to, v.data, r.terms, r.provenance, r.value FROM revisions r "
+                f"LEFT JOIN {table} v ON v.seq = r.seq WHERE r.seq IN ({marks})",
+                chunk,
+            )
+        return sorted(map(Addition._make, found))
+
+    def history(self, path: str, key: str) -> list[Row]:
+        rows = self._sql.execute(
+            f"SELECT {_COLUMNS} FROM revisions r JOIN namespaces n ON n.id = r.ns "
+            "WHERE n.path = ? AND r.key = ? AND r.seq <= ? ORDER BY r.version",
+            (path, key, self._bound),
+        )
+        return [Row(*row) for row in rows]
+
+    def _of_namespace(self, columns: str, join: str, path: str) -> Iterator[Any]:
+        return iter(
+            self._sql.execute(
+                f"SELECT h.seq, {columns} FROM {self._live} h JOIN revisions r ON r.seq = h.seq {join} "
+                f"WHERE h.ns = ({_NS}) ORDER BY h.seq",
+                (path,),
+            )
+        )
+
+    @property
+    def _bound(self) -> int:
+        return 2**62 if self._until is None else self._until
+
+
+_NS = "SELECT id FROM namespaces WHERE path = ?"
+
+
+def _chunked(seqs: Sequence[int]) -> Iterator[tuple[list[int], str]]:
+    # A few sizes of statement, filled up with a seq that does not exist: SQLite's statement cache then hits.
+    start = 0
+    while start < len(seqs):
+        left = len(seqs) - start
+        size = next((s for s in _CHUNKS if s >= left), _CHUNKS[-1])
+        chunk = [int(s) for s in seqs[start : start + size]]
+        yield chunk + [-1] * (size - len(chunk)), ",".join("?" * size)
+        start += size

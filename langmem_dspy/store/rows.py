@@ -1,0 +1,107 @@
+"""Rows of the database to items and back: times as microseconds since 1970, namespaces as one sortable text."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+
+from langmem_dspy.errors import InputError
+from langmem_dspy.records import Item, Namespace, Provenance, Revision
+
+PUT, DELETE, EXPIRE = 1, 0, 2
+_ACTIONS = {PUT: "put", DELETE: "delete", EXPIRE: "expire"}
+_END = "\x1f"  # refused in labels, and smaller than all that is not: paths sort as tuples do
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Row(NamedTuple):
+    """One revision as it is read for an item."""
+
+    seq: int
+    path: str
+    key: str
+    version: int
+    action: int
+    at: int
+    created: int
+    valid_from: int | None
+    valid_to: int | None
+    ttl: float | None
+    provenance: str | None
+    value: str | None
+
+
+def to_path(namespace: Namespace) -> str:
+    return "".join(label + _END for label in namespace)
+
+
+def to_namespace(path: str) -> Namespace:
+    return tuple(path.split(_END)[:-1])
+
+
+def to_micros(time: Any, name: str) -> int | None:
+    """Microseconds since 1970; raises `InputError` for a time that is no `datetime` or has no time zone."""
+    if time is None:
+        return None
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise InputError(f"{name} is a datetime with a time zone, such as datetime.now(timezone.utc), not {time!r}")
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def to_time(micros: int | None) -> datetime | None:
+    return None if micros is None else _EPOCH + timedelta(microseconds=micros)
+
+
+def dump_provenance(provenance: Any) -> str | None:
+    if provenance is None:
+        return None
+    if not isinstance(provenance, Provenance):
+        raise InputError(f"provenance is a records.Provenance, not {provenance!r}")
+    if not all(type(i) is int and i >= 0 for i in provenance.messages):
+        raise InputError(f"provenance.messages are positions from 0, not {provenance.messages!r}")
+    try:
+        return orjson.dumps([provenance.thread, list(provenance.messages), provenance.extractor]).decode()
+    except TypeError as error:
+        raise InputError(f"provenance cannot be written as text: {error}") from error
+
+
+def load_provenance(text: str | None) -> Provenance | None:
+    if text is None:
+        return None
+    thread, messages, extractor = orjson.loads(text)
+    return Provenance(thread, tuple(messages), extractor)
+
+
+def item_fields(row: Row, expires: int | None) -> dict[str, Any]:
+    """The fields of an `Item`, for itself or for a `SearchItem`."""
+    return {
+        "namespace": to_namespace(row.path),
+        "key": row.key,
+        "value": orjson.loads(row.value or "{}"),
+        "created_at": to_time(row.created),
+        "updated_at": to_time(row.at),
+        "version": row.version,
+        "provenance": load_provenance(row.provenance),
+        "valid_from": to_time(row.valid_from),
+        "valid_to": to_time(row.valid_to),
+        "expires_at": to_time(expires),
+    }
+
+
+def to_item(row: Row, expires: int | None) -> Item:
+    return Item(**item_fields(row, expires))
+
+
+def to_revision(row: Row) -> Revision:
+    return Revision(
+        version=row.version,
+        action=_ACTIONS[row.action],  # type: ignore[arg-type]
+        at=_EPOCH + timedelta(microseconds=row.at),
+        value=None if row.value is None else orjson.loads(row.value),
+        provenance=load_provenance(row.provenance),
+        valid_from=to_time(row.valid_from),
+        valid_to=to_time(row.valid_to),
+    )

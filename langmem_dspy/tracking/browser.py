@@ -1,0 +1,112 @@
+"""MLflow's pages for the store in use: its own server as a child process, or the server that is there already."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from dataclasses import dataclass
+from typing import IO
+
+from langmem_dspy.errors import TrackingError
+from langmem_dspy.tracking.stores import resolve_store
+
+START_SECONDS = 60.0
+
+
+@dataclass
+class UiServer:
+    """MLflow's pages at `url`. `process` is None where a server was there already. Leaving the context stops it."""
+
+    url: str
+    process: subprocess.Popen[bytes] | None = None
+
+    def wait(self) -> None:
+        """Until the server ends."""
+        if self.process is not None:
+            self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self) -> UiServer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+def ui(
+    tracking_uri: str | os.PathLike[str] | None = None,
+    port: int = 5000,
+    *,
+    host: str = "127.0.0.1",
+    open_browser: bool = True,
+) -> UiServer:
+    """Serve MLflow's pages on the store that `tracking_uri` means (as for `enable`), ready when this returns.
+
+    A busy port is passed over for the next free one; a store that is a server itself is only opened. Raises
+    `TrackingError` if the server does not come up, with the end of what it said.
+    """
+    store = resolve_store(tracking_uri)
+    if store.remote:
+        store.check()
+        server = UiServer(store.uri)
+    else:
+        port = _free_port(host, port)
+        with tempfile.TemporaryFile() as said:
+            server = UiServer(f"http://{host}:{port}", _start(store.uri, host, port, said))
+            _await(server, said)
+    if open_browser:
+        webbrowser.open(server.url)
+    return server
+
+
+def _start(uri: str, host: str, port: int, said: IO[bytes]) -> subprocess.Popen[bytes]:
+    # One worker serves a person well and starts in half the time. Without the local cost map, LiteLLM fetches one
+    # while it is imported, and the server's workers can lock each other out when there is no network.
+    options = {"--backend-store-uri": uri, "--host": host, "--port": str(port), "--workers": "1"}
+    command = [sys.executable, "-m", "mlflow", "server", *(word for option in options.items() for word in option)]
+    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT)
+
+
+def _await(server: UiServer, said: IO[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.process is not None and server.process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{server.url}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    server.stop()
+    said.seek(0)
+    words = said.read().decode(errors="replace").strip()[-1500:]
+    raise TrackingError(f"MLflow's server did not come up at {server.url}. It said last:\n{words}")
+
+
+def _free_port(host: str, wanted: int) -> int:
+    for port in range(wanted, wanted + 20):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise TrackingError(f"no free port from {wanted} to {wanted + 19} on {host}; choose another with port=")

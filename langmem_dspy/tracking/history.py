@@ -1,0 +1,116 @@
+"""One run put together from its events: what it started from, its steps, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from langmem_dspy.optimizers.results import Candidate, DetailedResults, Fault, RevisedPrompt
+from langmem_dspy.tracking.examples import ExampleRow, example_rows
+from langmem_dspy.usage import Usage, UsageReport
+
+T = TypeVar("T")
+
+
+class RunHistory:
+    """Events as they were written, by kind. A run that was killed and goes on starts again, and so does its history."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, Any] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self.blames: list[dict[str, Any]] = []
+        self.baseline_score: float | None = None
+        self.finished: dict[str, Any] = {}
+        self.held_out: dict[str, Any] = {}
+
+    def add(self, event: dict[str, Any]) -> None:
+        match event.get("event"):
+            case "CompileStarted":
+                self.started = event
+                self._forget()
+            case "StepFinished":
+                self.steps.append(event)
+            case "CreditAssigned":
+                self.blames.append(event)
+            case "CandidateEvaluated" if is_baseline(event):
+                self.baseline_score = event["score"]
+            case "CompileFinished":
+                self.finished = event
+            case "HeldOutEvaluated":
+                self.held_out = event
+
+    @property
+    def run_id(self) -> str:
+        return str(self.started.get("run_id", ""))
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far, as the optimizer measured it where it did."""
+        measured = (self.result.get("usage") or {}).get("seconds")
+        last = self.finished or (self.steps[-1] if self.steps else self.started)
+        return float(measured) if measured else float(last["at"]) - float(self.started["at"])
+
+    @property
+    def result(self) -> Mapping[str, Any]:
+        return self.finished.get("result") or {}
+
+    @property
+    def detailed(self) -> DetailedResults | None:
+        """The results, if the run has left any."""
+        return read_results(self.result) if self.result.get("candidates") else None
+
+    @property
+    def score_before(self) -> float | None:
+        results = self.detailed
+        return results.baseline.score if results else self.baseline_score
+
+    @property
+    def score_after(self) -> float | None:
+        results = self.detailed
+        if results:
+            return results.best.score
+        return next((s["best_score"] for s in reversed(self.steps) if s.get("best_score") is not None), None)
+
+    @property
+    def examples(self) -> dict[str, list[ExampleRow]]:
+        """Scores by example, before and after, of each split that was judged on."""
+        results, unseen = self.detailed, self.held_out
+        judged = example_rows(results.baseline.valset_scores, results.best.valset_scores) if results else []
+        held_out = example_rows(unseen["scores_before"], unseen["scores_after"]) if unseen else []
+        return {split: rows for split, rows in (("validation", judged), ("held out", held_out)) if rows}
+
+    @property
+    def credit(self) -> list[Mapping[str, float]]:
+        """Blame shares by predictor, step by step."""
+        return [step.get("credit") or {} for step in self.steps]
+
+
+def is_baseline(event: Mapping[str, Any]) -> bool:
+    """Whether this is the score of the student itself on the validation set."""
+    return event.get("event") == "CandidateEvaluated" and event["candidate"] == 0 and event["split"] == "valset"
+
+
+def read_results(data: Mapping[str, Any]) -> DetailedResults:
+    """What `DetailedResults.to_dict` wrote, read back; what this version does not know is left out."""
+    candidates = (
+        {**c, "revisions": tuple(_read(RevisedPrompt, r) for r in c.get("revisions", ()))} for c in data["candidates"]
+    )
+    usage = data.get("usage") or {}
+    report = {key: _read(Usage, value) if isinstance(value, Mapping) else value for key, value in usage.items()}
+    whole = {
+        **data,
+        "candidates": tuple(_read(Candidate, c) for c in candidates),
+        "errors": tuple(_read(Fault, fault) for fault in data.get("errors", ())),
+        "credit": tuple(data.get("credit", ())),
+        "usage": _read(UsageReport, report),
+    }
+    return _read(DetailedResults, whole)
+
+
+def _read(kind: type[T], data: Mapping[str, Any]) -> T:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{key: value for key, value in data.items() if key in known})

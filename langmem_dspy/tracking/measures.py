@@ -1,0 +1,193 @@
+"""From events to what MLflow keeps beside a run: metrics, params, tags, name and description. Pure functions.
+
+Metrics carry the time of their event, so that logging an event twice changes nothing: a point of a metric is its key,
+time, step and value. Keys are chosen so that `eval/best_score` is the first chart of a run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from langmem_dspy._version import __version__
+from langmem_dspy.tracking.history import RunHistory, is_baseline
+
+# MLflow's own limits; longer values would be refused by some of its stores and cut off by others.
+MAX_PARAM, MAX_TAG, MAX_KEY = 6000, 5000, 250
+RUN_ID_TAG = "langmem_dspy.run_id"
+
+_STEP_METRICS = {
+    "eval/best_score": "best_score",
+    "eval/candidate_score": "candidate_score",
+    "eval/train_before": "train_before",
+    "eval/train_after": "train_after",
+    "lm/calls": "lm_calls",
+    "lm/tokens": "tokens",
+    "lm/cost_usd": "cost",
+    "step/accepted": "accepted",
+}
+
+
+class Point(NamedTuple):
+    """One value of a metric. `at` is in milliseconds of Unix time."""
+
+    key: str
+    value: float
+    step: int
+    at: int
+
+
+def points_of(event: Mapping[str, Any]) -> Iterator[Point]:
+    """The metric values of one event; what is not known (None, not a number) is left out, never written as 0."""
+    at = int(float(event.get("at", 0)) * 1000)
+    for key, value in _values_of(event).items():
+        if isinstance(value, int | float) and math.isfinite(value):
+            yield Point(key, float(value), int(event.get("step") or 0), at)
+
+
+def summary_points(history: RunHistory) -> Iterator[Point]:
+    """What a finished run comes to, at its last step."""
+    results = history.detailed
+    tried = [candidate.step for candidate in results.candidates] if results else []
+    step = max([0, *tried, *(int(s["step"]) for s in history.steps)])
+    at = int(float(history.finished["at"]) * 1000)
+    if not history.steps and history.score_before is not None and history.score_after is not None:
+        # An optimizer that tells no steps still gets a curve: of two points.
+        yield Point("eval/best_score", history.score_before, 0, at)
+        yield Point("eval/best_score", history.score_after, max(step, 1), at)
+    for key, value in summary_of(history).items():
+        if value is not None and math.isfinite(value):
+            yield Point(key, float(value), step, at)
+
+
+def summary_of(history: RunHistory) -> dict[str, float | None]:
+    before, after = history.score_before, history.score_after
+    results = history.detailed
+    return {
+        "run/score_before": before,
+        "run/score_after": after,
+        "run/improvement": None if before is None or after is None else after - before,
+        "run/prompts_changed": len(results.changed) if results else None,
+        "run/candidates": len(results.candidates) if results else None,
+        "run/steps": len(history.steps),
+        "run/seconds": history.seconds,
+        "lm/calls": results.usage.whole_run.lm_calls if results else None,
+        "lm/tokens": results.usage.whole_run.tokens if results else None,
+        "lm/cost_usd": results.usage.whole_run.cost if results else None,
+    }
+
+
+def params_of(started: Mapping[str, Any], git_commit: str | None) -> dict[str, str]:
+    """What the run was given: optimizer, settings, models, datasets, the state of the user's code."""
+    given = {
+        "optimizer": started["optimizer"],
+        **_flat("", started.get("settings") or {}),
+        **_flat("model", started.get("models") or {}),
+        **_flat("data", started.get("dataset") or {}),
+        "prompts": len(started.get("prompts") or {}),
+        **({"git_commit": git_commit} if git_commit else {}),
+    }
+    return {metric_key(key): clean(str(value), MAX_PARAM) for key, value in given.items()}
+
+
+def tags_of(started: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, str]:
+    """How the run is found and told apart."""
+    commit, program = about.get("git_commit"), about.get("program")
+    tags = {
+        RUN_ID_TAG: started["run_id"],
+        "langmem_dspy.version": __version__,
+        "simulated": "yes" if started.get("simulated") else "no",
+        "simulation_fingerprint": _fingerprint(started),
+        "program": program,
+        "mlflow.note.content": description(started),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": about.get("source"),
+        "mlflow.source.git.commit": commit,
+        "mlflow.user": about.get("user"),
+    }
+    return {key: clean(str(value), MAX_TAG) for key, value in tags.items() if value}
+
+
+def closing_tags(history: RunHistory) -> dict[str, str]:
+    """What is known only at the end."""
+    error = history.finished.get("error")
+    tags = {
+        "stop_reason": history.finished.get("stop_reason") or "unknown",
+        "error": error,
+        "problem": history.held_out.get("problem"),
+        "mlflow.note.content": description(history.started, history),
+    }
+    return {key: clean(str(value), MAX_TAG) for key, value in tags.items() if value}
+
+
+def run_name(started: Mapping[str, Any]) -> str:
+    """Tells a run apart in a list: optimizer, seed, the beginning of its id, and whether it is simulated."""
+    seed = (started.get("settings") or {}).get("seed")
+    parts = [started["optimizer"], *([] if seed is None else [f"seed {seed}"]), str(started["run_id"])[:6]]
+    return clean(" · ".join(map(str, parts)) + (" (simulated)" if started.get("simulated") else ""), MAX_KEY)
+
+
+def description(started: Mapping[str, Any], history: RunHistory | None = None) -> str:
+    """Markdown that MLflow shows on top of the run."""
+    lines = []
+    if started.get("simulated"):
+        lines.append("**Offline simulation.** These figures say nothing about real models.\n")
+    if history is None:
+        return "\n".join([*lines, "Under way."])
+    before, after = (_score(s) for s in (history.score_before, history.score_after))
+    results = history.detailed
+    lines.append(f"Score on the validation set: {before} → **{after}**. Stopped: {history.finished['stop_reason']}.")
+    if history.finished.get("error"):
+        lines.append(f"\nFailed: `{history.finished['error']}`")
+    if history.held_out:
+        unseen = (f"{history.held_out[key]:.3f}" for key in ("before", "after"))
+        lines.append(f"\nOn held-out examples: {' → '.join(unseen)}.")
+    if results:
+        changed = ", ".join(f"`{name}`" for name in results.changed) or "none"
+        lines.append(f"\nPrompts changed: {changed}.")
+    lines.append("\nThe whole story, with coloured diffs, is in `report.html` under Artifacts.")
+    return "\n".join(lines)
+
+
+def metric_key(name: str) -> str:
+    """`name` in the characters MLflow allows in the key of a metric or param."""
+    return re.sub(r"[^\w .:/-]+", "_", name, flags=re.ASCII)[:MAX_KEY] or "unnamed"
+
+
+def clean(text: str, limit: int) -> str:
+    """Text that any database takes (no lone surrogates, no NUL), cut to `limit` characters with a sign of it."""
+    text = text.encode("utf-8", "replace").decode().replace("\0", "")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _values_of(event: Mapping[str, Any]) -> dict[str, Any]:
+    kind = event.get("event")
+    if kind == "StepFinished":
+        values = {key: event.get(field) for key, field in _STEP_METRICS.items()}
+        credit = event.get("credit") or {}
+        return {**values, **{f"predictor_credit/{metric_key(name)}": share for name, share in credit.items()}}
+    if is_baseline(event):
+        return {"eval/best_score": event["score"], "eval/candidate_score": event["score"]}
+    if kind == "HeldOutEvaluated":
+        before, after = event["before"], event["after"]
+        return {"heldout/score_before": before, "heldout/score_after": after, "heldout/improvement": after - before}
+    return {}
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        flat.update(_flat(name, value) if isinstance(value, Mapping) and value else {name: value})
+    return flat
+
+
+def _fingerprint(started: Mapping[str, Any]) -> Any:
+    settings = _flat("", started.get("settings") or {})
+    return next((value for key, value in settings.items() if "fingerprint" in key), None)
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,135 @@
+"""Which MLflow store is meant, whether it answers, and a client of it.
+
+MLflow's HTTP client waits for minutes when a server is gone, by process-wide settings that are the user's own. So a
+store is asked for a sign of life here, in seconds, before MLflow is let at it, and nothing ever waits for MLflow's own
+answer without a limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from langmem_dspy.errors import InputError, TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DEFAULT_EXPERIMENT = "langmem-dspy"
+SIGN_OF_LIFE_SECONDS = (2.0, 3.0)  # to connect, to answer
+# What MLflow and its parts say at every retry and while a new database is made.
+_CHATTY = ("urllib3.connectionpool", "mlflow.store.db.utils", "alembic.runtime.migration")
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class TrackingStore:
+    """A place that keeps runs, by its URI: a SQLite file, another database, or a server."""
+
+    uri: str
+
+    @property
+    def remote(self) -> bool:
+        return urlsplit(self.uri).scheme in ("http", "https")
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file behind it, if there is one."""
+        path = self.uri.removeprefix(_SQLITE)
+        return Path(path) if self.uri.startswith(_SQLITE) and path not in ("", ":memory:") else None
+
+    def check(self) -> None:
+        """Raise `TrackingError` within seconds if this is a server that does not answer."""
+        if not self.remote:
+            return
+        import requests
+
+        try:
+            # Any answer will do, a refusal too: MLflow itself says better what is wrong with it.
+            requests.get(f"{self.uri.rstrip('/')}/health", timeout=SIGN_OF_LIFE_SECONDS).close()
+        except requests.exceptions.SSLError:
+            return
+        except requests.RequestException as error:
+            reason = "does not answer" if isinstance(error, requests.Timeout) else "cannot be reached"
+            raise TrackingError(f"the MLflow server at {_without_password(self.uri)} {reason}") from error
+
+    def client(self) -> MlflowClient:
+        """A client of the store. `check` first: MLflow itself would wait for minutes."""
+        from mlflow import MlflowClient
+
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(tracking_uri=self.uri)
+
+    def experiment_id(self, client: MlflowClient, name: str) -> str:
+        """The experiment called `name`, made if it is not there; one that was deleted is restored."""
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            # Beside the database, so that artifacts are found from whatever folder the store is opened later.
+            beside = self.file.parent / "mlartifacts" / _slug(name) if self.file else None
+            return str(client.create_experiment(name, artifact_location=beside.as_uri() if beside else None))
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+
+def resolve_store(tracking_uri: str | os.PathLike[str] | None = None) -> TrackingStore:
+    """The store meant by `tracking_uri`, which may be a path to a SQLite file.
+
+    None: what MLflow is set to (`mlflow.set_tracking_uri`, MLFLOW_TRACKING_URI), else `mlflow.db` in this folder.
+    """
+    given = str(tracking_uri) if tracking_uri is not None else _mlflow_setting()
+    if not given.strip():
+        raise InputError("tracking_uri is empty; give a URI such as 'sqlite:///mlflow.db' or 'http://localhost:5000'")
+    if "://" not in given and given.endswith((".db", ".sqlite", ".sqlite3")):
+        given = f"{_SQLITE}{Path(given).absolute()}"
+    store = TrackingStore(given)
+    if store.file is not None and not store.file.is_absolute():
+        return TrackingStore(f"{_SQLITE}{store.file.absolute()}")
+    return store
+
+
+def resolve_experiment(name: str | None) -> str:
+    """`name`, else MLFLOW_EXPERIMENT_NAME, else "langmem-dspy"."""
+    return name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
+
+
+@contextmanager
+def hushed(thread: threading.Thread) -> Iterator[None]:
+    """Keeps what MLflow's parts log from `thread` off the screen; what matters there is said by us, once."""
+
+    def others(record: logging.LogRecord) -> bool:
+        return record.thread != thread.ident or record.levelno >= logging.ERROR
+
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    for logger in loggers:
+        logger.addFilter(others)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(others)
+
+
+def _mlflow_setting() -> str:
+    mlflow: Any = sys.modules.get("mlflow")  # who has set it there has imported it
+    if mlflow is not None and mlflow.is_tracking_uri_set():
+        return str(mlflow.get_tracking_uri())
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "experiment"
+
+
+def _without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -17,7 +17,8 @@
         └── CorruptStoreError           what is on disk fails its checks
 
 Faults of a language model arrive as DSPy raises them (`dspy.LMError` and below), after its bounded retries.
-`BudgetExhausted` and `ReplyError` are `LMError`s too: DSPy then passes them through unchanged and never retries them.
+`BudgetExhausted`, `ReplyError` and `JournalError` are `LMError`s too: DSPy then passes them through unchanged and never
+retries them.
 """
 
 from dspy.utils.exceptions import LMError
@@ -47,7 +48,7 @@ class EvaluationError(LangMemError, RuntimeError):
     """No score could be had at all; `__cause__` is the first true error."""
 
 
-class JournalError(LangMemError, RuntimeError):
+class JournalError(LangMemError, LMError, RuntimeError):
     """A `log_dir` that belongs to another run, or cannot be written."""
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from langmem_dspy.errors import MessagesError
+
+T = TypeVar("T")
 
 ROLES = {
     "user": "user", "human": "user",
@@ -25,6 +27,7 @@ ROLES = {
 # Tags our renderings use. Inside anyone's text they are escaped, so that no text can end its own frame.
 TAGS = ("trajectory", "conversation", "feedback", "message", "prompt", "memory", "step", "inputs", "outputs")
 _TAG = re.compile(rf"<(?=/?(?:{'|'.join(TAGS)})\b)", re.IGNORECASE)
+_MEDIA = re.compile(r"image|audio|video|file|document|media", re.IGNORECASE)
 _FIELD_MARKER = re.compile(r"\[\[(?= ## )")  # DSPy's ChatAdapter splits replies at these
 
 
@@ -74,7 +77,7 @@ def is_message(value: Any) -> bool:
     if isinstance(value, Mapping):
         return _role_of(value) is not None and any(key in value for key in ("content", "tool_calls", "parts"))
     if isinstance(value, tuple | list):
-        return len(value) == 2 and isinstance(value[0], str) and value[0] in ROLES and _is_content(value[1])
+        return len(value) == 2 and isinstance(value[0], str) and value[0].lower() in ROLES and _is_content(value[1])
     return _role_of(value) is not None and (hasattr(value, "content") or hasattr(value, "parts"))
 
 
@@ -124,7 +127,11 @@ def _read_message(value: Any, where: str) -> Message:
         )
     content = _get(value, "content")
     content = _get(value, "parts") if content is None else content
-    calls = [*_read_tool_calls(_get(value, "tool_calls"), where), *_read_tool_calls(_call_parts(content), where)]
+    calls = list(_read_tool_calls(_get(value, "tool_calls"), where))
+    listed = {call.id for call in calls if call.id}  # LangChain names a call in the content parts once more
+    calls += [call for call in _read_tool_calls(_call_parts(content), where) if call.id not in listed]
+    if content is None and not calls and isinstance(value, Mapping) and not value.keys() & {"content", "parts"}:
+        raise MessagesError(f"{where} has neither content nor tool_calls: {_shown(value)}; give its text as 'content'")
     name = _get(value, "name")
     return Message(role, _read_content(content, where), name if isinstance(name, str) else None, tuple(calls))
 
@@ -175,7 +182,9 @@ def _read_part(part: Any, where: str) -> str:
         return _read_content(_get(part, "content"), where)
     if not isinstance(kind, str):
         raise MessagesError(f"{where} has a content part we cannot read: {_shown(part)}; give it a 'type' and 'text'")
-    return f"[{kind}]"  # an image, a sound, a file: named, since its bytes are no text
+    if _MEDIA.search(kind):
+        return f"[{kind}]"  # named, since its bytes are no text
+    return json.dumps(part, ensure_ascii=False, default=str)
 
 
 def _shown(value: Any) -> str:
@@ -210,8 +219,8 @@ def split_text(text: str, max_tokens: int) -> list[str]:
     """`text` in pieces of at most about `max_tokens`, cut at the last paragraph, sentence or word that fits."""
     size = max(4 * max_tokens, 16)
     pieces = []
-    while len(text.encode("utf-8", "replace")) > size:
-        head = text.encode("utf-8", "replace")[:size].decode("utf-8", "ignore")
+    while len(text) > size or len(text.encode("utf-8", "replace")) > size:
+        head = text[:size].encode("utf-8", "replace")[:size].decode("utf-8", "ignore")
         cut = max(
             (head.rfind(mark) + len(mark) for mark in ("\n\n", "\n", ". ", " ") if head.rfind(mark) > len(head) // 2),
             default=len(head),
@@ -221,19 +230,36 @@ def split_text(text: str, max_tokens: int) -> list[str]:
     return [*pieces, text]
 
 
+def packed(items: Iterable[T], size: Callable[[T], int], room: int) -> list[list[T]]:
+    """`items` in order, in as few runs as hold at most `room` each; a larger item is a run of its own."""
+    runs: list[list[T]] = []
+    left = 0
+    for item in items:
+        needed = size(item)
+        if needed > left or not runs:
+            runs.append([])
+            left = room
+        runs[-1].append(item)
+        left -= needed
+    return runs
+
+
 def chunk(messages: Sequence[Message], max_tokens: int) -> list[tuple[Message, ...]]:
     """Runs of whole messages of at most about `max_tokens` each; only a longer message is split, at its seams."""
-    chunks: list[list[Message]] = [[]]
-    room = max_tokens
-    for message in messages:
-        pieces = split_text(message.content, max_tokens) if estimated_tokens(message.content) > max_tokens else None
-        for i, content in enumerate(pieces or [message.content]):
-            calls = message.tool_calls if i == 0 else ()
-            piece = Message(message.role, content, message.name, calls) if pieces else message
-            cost = estimated_tokens(_render_message(piece))
-            if cost > room and chunks[-1]:
-                chunks.append([])
-                room = max_tokens
-            chunks[-1].append(piece)
-            room -= cost
-    return [tuple(run) for run in chunks if run]
+    pieces = (piece for message in messages for piece in _pieces(message, max_tokens))
+    return [tuple(run) for run in packed(pieces, _size, max_tokens)]
+
+
+def _size(message: Message) -> int:
+    return estimated_tokens(_render_message(message))
+
+
+def _pieces(message: Message, max_tokens: int) -> Iterator[Message]:
+    if _size(message) <= max_tokens:
+        yield message
+        return
+    for text in split_text(message.content, max_tokens) if message.content else ():
+        yield replace(message, content=text, tool_calls=())
+    for call in message.tool_calls:
+        for text in split_text(call.arguments, max_tokens):
+            yield replace(message, content="", tool_calls=(replace(call, arguments=text),))

@@ -41,6 +41,7 @@ class MeteredLM(dspy.LM):
             cache=lm.cache and getattr(lm, "_cache_responses", True) and meter.replies is None,
             num_retries=getattr(lm, "num_retries", 0),
             callbacks=lm.callbacks,
+            use_developer_role=getattr(lm, "use_developer_role", False),
             engine=engine,
             async_engine=_AsyncMeteredEngine(engine),
         )
@@ -108,8 +109,8 @@ class _MeteredEngine:
     def replayed(self, request: Request) -> Response | None:
         if (reached := _REACHED_ENGINE.get()) is not None:
             reached.append(request)
-        self.meter.reserve_call()
         known = self.meter.replies.take(self.role, request) if self.meter.replies else None
+        self.meter.reserve_call(answered=known is not None)
         if known is None:
             return None
         self.meter.record(self.role, _spent(*known), replayed=True)

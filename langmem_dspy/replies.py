@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import dspy
@@ -12,6 +14,7 @@ from langmem_dspy.errors import InputError, ReplyError, TruncatedReply
 from langmem_dspy.metered_lm import MeteredLM
 from langmem_dspy.usage import Meter
 
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _UNREADABLE = "\n\nYour previous reply could not be used: {problem}. Answer again, in exactly the structure asked for."
 
 
@@ -80,6 +83,10 @@ def _ask(predictor: dspy.Predict, signature: type[dspy.Signature], inputs: dict[
         answer = predictor(lm=metered, signature=signature, **inputs)
     if any(_is_cut_json(text) for text in raw.texts):
         raise TruncatedReply("the reply's JSON ends in the middle")
+    try:
+        json.dumps(answer.toDict(), ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise ReplyError("the reply holds half a character (a lone surrogate), which no model can be sent") from None
     return answer
 
 
@@ -93,8 +100,14 @@ class _RawReplies(BaseCallback):
 
 def _is_cut_json(text: str) -> bool:
     # DSPy repairs cut-off JSON silently, and half a prompt would be taken for a whole one.
-    text = text.strip()
-    return text.startswith(("{", "```json")) and not text.endswith(("}", "```", "]]"))
+    if text.lstrip().startswith(("{", "```json")) and "[[ ## " not in text:
+        text = text[text.find("{") :]
+        try:
+            json.JSONDecoder(strict=False).raw_decode(text)
+        except ValueError:
+            outside = _STRING.sub("", text)
+            return '"' in outside or outside.count("{") > outside.count("}")
+    return False
 
 
 def _problem(error: Exception) -> str:
@@ -103,5 +116,3 @@ def _problem(error: Exception) -> str:
             return "the reply was empty"
         return "the reply did not have the fields asked for"
     return str(error)
-
-

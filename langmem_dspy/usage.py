@@ -19,6 +19,8 @@ from langmem_dspy.errors import BudgetExhausted, InputError
 Role = Literal["task", "reflection"]
 ROLES: tuple[Role, ...] = ("task", "reflection")
 
+_AFTERWARDS = ("tokens", "cost", "seconds")  # limits on what is known only when a call has ended
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -110,6 +112,9 @@ class ReplyLog(Protocol):
     def put(self, role: Role, request: Request, response: Response, cost: float | None) -> None:
         """Record a reply durably."""
 
+    def check(self) -> None:
+        """Raise if a reply could not be recorded: the run must then not go on."""
+
 
 class Meter:
     """Counts and bounds the calls of one run. Thread-safe; a deepcopy is the same meter."""
@@ -146,17 +151,29 @@ class Meter:
         with self._lock:
             return next((name for name, _ in self._exhausted()), None)
 
-    def reserve_call(self) -> None:
-        """Take one LM call from the budget, or raise `BudgetExhausted`."""
+    def reserve_call(self, *, answered: bool = False) -> None:
+        """Take one LM call from the budget, or raise `BudgetExhausted`.
+
+        `answered`: its reply is journalled already. Then only `lm_calls` can refuse it: the interrupted run let it
+        through, when it had spent less than the resumed one, whose replies arrive at once.
+        """
         with self._lock:
-            self._check(skip="metric_calls")
+            self._check("lm_calls") if answered else self._check("lm_calls", *_AFTERWARDS)
             self._reserved_calls += 1
 
     def reserve_metric_call(self) -> None:
         """Take one metric call from the budget, or raise `BudgetExhausted`."""
         with self._lock:
-            self._check(skip="lm_calls")
+            self._check("metric_calls", *_AFTERWARDS)
             self._metric_calls += 1
+
+    def require_metric_calls(self, count: int) -> None:
+        """Raise `BudgetExhausted` unless the budget still holds `count` metric calls; takes none of them."""
+        allowed = self.budget.metric_calls
+        with self._lock:
+            if allowed is not None and self._metric_calls + count > allowed:
+                self._refused = "metric_calls"
+                raise BudgetExhausted("metric_calls", allowed)
 
     def record(self, role: Role, spent: Usage, *, replayed: bool = False) -> None:
         with self._lock:
@@ -165,9 +182,9 @@ class Meter:
                 spent = Usage(journal_hits=1)
             self._usage[role] += spent
 
-    def _check(self, skip: str) -> None:
+    def _check(self, *limits: str) -> None:
         for name, allowed in self._exhausted():
-            if name != skip:
+            if name in limits:
                 self._refused = name
                 raise BudgetExhausted(name, allowed)
 

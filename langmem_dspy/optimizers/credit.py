@@ -12,7 +12,7 @@ import pydantic
 from langmem_dspy.errors import ReplyError
 from langmem_dspy.messages import escape
 from langmem_dspy.optimizers.prompts import Prompt, as_prompts
-from langmem_dspy.optimizers.trajectories import Trajectory, fit, read_trajectories
+from langmem_dspy.optimizers.trajectories import PART, Trajectory, fit, read_trajectories
 from langmem_dspy.replies import Asking
 
 
@@ -123,7 +123,7 @@ def _merged(entries: list[Blame], trajectories: list[Trajectory]) -> list[Blame]
     known = {trajectory.id for trajectory in trajectories}
     merged: dict[str, Blame] = {}
     for entry in entries:
-        evidence = tuple(e for e in entry.evidence if e in known)
+        evidence = tuple(dict.fromkeys(e for e in (id.split(PART)[0].strip() for id in entry.evidence) if e in known))
         before = merged.get(entry.name)
         if before is None:
             merged[entry.name] = replace(entry, evidence=evidence)

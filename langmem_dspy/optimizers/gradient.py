@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dspy
 
+from langmem_dspy.errors import ReplyError
 from langmem_dspy.optimizers.prompts import Prompt
 from langmem_dspy.optimizers.proposing import Proposer
 from langmem_dspy.optimizers.revision import Revision, shielded, verbatim_note
@@ -63,24 +64,15 @@ class Gradient(Proposer):
     def propose(self, asking: Asking, prompt: Prompt, evidence: list[str]) -> Revision:
         findings: list[str] = []
         analyses: list[str] = []
+        unread: list[str] = []
         for text in evidence:
-            for look in range(self.max_reflection_steps):
-                found = asking(
-                    self.diagnose,
-                    prompt=shielded(prompt["prompt"]),
-                    trajectories=text,
-                    earlier_findings=findings,
-                    **self.guidance(prompt),
-                )
-                analyses.append(found.analysis or "")
-                new = [line for line in filter(None, found.recommendations or []) if line not in findings]
-                if found.change_warranted:
-                    findings += new
-                if look + 1 >= self.min_reflection_steps and not new:
-                    break
+            try:
+                self._diagnose(asking, prompt, text, findings, analyses)
+            except ReplyError as error:
+                unread.append(f"no usable answer: {error}")
         rationale = "\n".join([*filter(None, analyses), *(f"- {line}" for line in findings)])
         if not findings:
-            return Revision(prompt["prompt"], False, rationale)
+            return Revision(prompt["prompt"], False, rationale, "; ".join(unread) or None)
         answer = asking(
             self.revise,
             prompt=shielded(prompt["prompt"]),
@@ -89,3 +81,20 @@ class Gradient(Proposer):
             keep_verbatim=verbatim_note(prompt),
         )
         return self.reviser(asking=asking, prompt=prompt, answer=answer.improved_prompt, rationale=rationale)
+
+    def _diagnose(self, asking: Asking, prompt: Prompt, text: str, findings: list[str], analyses: list[str]) -> None:
+        """Look at one text of evidence until nothing new is found in it."""
+        for look in range(self.max_reflection_steps):
+            found = asking(
+                self.diagnose,
+                prompt=shielded(prompt["prompt"]),
+                trajectories=text,
+                earlier_findings=findings,
+                **self.guidance(prompt),
+            )
+            analyses.append(found.analysis or "")
+            new = [line for line in found.recommendations or [] if line.strip() and line not in findings]
+            new = new if found.change_warranted else []
+            findings += new
+            if look + 1 >= self.min_reflection_steps and not new:
+                break

@@ -7,12 +7,14 @@ flight are asked again. No pickle: reading a journal runs no code.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +36,37 @@ class Journal:
         self.run_id = ""
         self._replies: dict[str, deque[tuple[Response, float | None]]] = defaultdict(deque)
         self._lock = threading.Lock()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._claim()
-            self._file = open(self.folder / FILE_NAME, "a+b")  # noqa: SIM115 - open for the whole run
-            self._open(identity)
-        except OSError as error:
-            raise JournalError(f"cannot write the journal in {self.folder}: {error}; choose another log_dir") from error
+        self._broken: JournalError | None = None
+        self._open_files = ExitStack()
+        with self._open_files as until_failure:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                until_failure.callback(self._claimed().release)
+                # Unbuffered, so that nothing is left to be written when a write has failed.
+                self._file = until_failure.enter_context((self.folder / FILE_NAME).open("ab", buffering=0))
+                self._read_all(identity)
+            except OSError as error:
+                raise JournalError(
+                    f"cannot write the journal in {self.folder}: {error}; choose another log_dir"
+                ) from error
+            self._open_files = until_failure.pop_all()
 
     def take(self, role: Role, request: Request) -> tuple[Response, float | None] | None:
         with self._lock:
+            self.check()
             waiting = self._replies.get(_key(role, request))
             return waiting.popleft() if waiting else None
 
     def put(self, role: Role, request: Request, response: Response, cost: float | None) -> None:
         self._append({"key": _key(role, request), "response": response_to_dict(response), "cost": cost})
 
+    def check(self) -> None:
+        """Raise `JournalError` if a reply could not be written: the run must not go on without its journal."""
+        if self._broken is not None:
+            raise self._broken
+
     def close(self) -> None:
-        self._file.close()
-        self._claimed.release()
+        self._open_files.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -60,24 +74,25 @@ class Journal:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _claim(self) -> None:
+    def _claimed(self) -> Any:
         from filelock import FileLock, Timeout
 
-        self._claimed = FileLock(self.folder / "journal.lock", timeout=0)
+        claim = FileLock(self.folder / "journal.lock", timeout=0)
         try:
-            self._claimed.acquire()
+            claim.acquire()
         except Timeout:
             raise JournalError(f"another run is writing to {self.folder}; give each run its own log_dir") from None
+        return claim
 
-    def _open(self, identity: Mapping[str, Any]) -> None:
+    def _read_all(self, identity: Mapping[str, Any]) -> None:
         plain = json.loads(json.dumps(identity, default=str, sort_keys=True))
-        self._file.seek(0)
         whole = 0
-        for number, line in enumerate(self._file):
-            if not line.endswith(b"\n"):
-                break  # the line a kill cut off: its call counts as still in flight
-            self._read(number, line, plain)
-            whole += len(line)
+        with (self.folder / FILE_NAME).open("rb") as past:
+            for number, line in enumerate(past):
+                if not line.endswith(b"\n"):
+                    break  # the line a kill cut off: its call counts as still in flight
+                self._read(number, line, plain)
+                whole += len(line)
         self._file.truncate(whole)
         if not whole:
             self.run_id = hashlib.sha256(os.urandom(16)).hexdigest()[:16]
@@ -106,18 +121,27 @@ class Journal:
             )
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+        line = json.dumps(entry).encode() + b"\n"
         with self._lock:
+            self.check()
+            before = self._file.seek(0, os.SEEK_END)
             try:
-                self._file.write(line)
-                self._file.flush()
+                written = self._file.write(line)
+                if written != len(line):
+                    raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written")
                 os.fsync(self._file.fileno())
             except OSError as error:
-                raise JournalError(f"cannot write the journal in {self.folder}: {error}") from error
+                self._broken = JournalError(
+                    f"cannot write the journal in {self.folder}: {error}; once it can be written, start again with the "
+                    "same log_dir to go on"
+                )
+                with suppress(OSError):
+                    self._file.truncate(before)  # half a line must not be followed by others
+                raise self._broken from error
 
 
 def _key(role: Role, request: Request) -> str:
-    text = json.dumps([role, request_to_dict(request)], sort_keys=True, ensure_ascii=False)
+    text = json.dumps([role, request_to_dict(request)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -49,7 +49,7 @@ class Metric:
             raise InputError(f"metric is a function metric(gold, pred, trace=None), got {type(function).__name__}")
         self.function = function
         self._positional, self._keywords = _accepted(function)
-        self.judges_predictors = "pred_name" in (*self._positional, *self._keywords)
+        self.judges_predictors = "pred_name" in self._positional or _names_predictors(function)
 
     def __call__(self, gold: dspy.Example, pred: Any, *, meter: Meter) -> Judgement:
         """Raises `MetricFailed`, `InputError` for a result that is no score in [0, 1], `BudgetExhausted`."""
@@ -81,6 +81,7 @@ class Metric:
 
 
 _DETAILS = ("trace", "pred_name", "pred_trace")
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _accepted(function: MetricFunction) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -89,13 +90,22 @@ def _accepted(function: MetricFunction) -> tuple[tuple[str, ...], tuple[str, ...
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         return (), ()
-    by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return _DETAILS, ()
-    positional = _DETAILS[: max(len(by_position) - 2, 0)]
+    positional = []
+    for detail, parameter in zip(_DETAILS, [p for p in parameters if p.kind in _BY_POSITION][2:], strict=False):
+        if parameter.name != detail and parameter.default not in (None, parameter.empty):
+            break  # `def metric(gold, pred, trace=None, weight=0.5)`: a setting of the user's own
+        positional.append(detail)
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return positional, tuple(name for name in _DETAILS if name not in positional)
-    return positional, tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in _DETAILS)
+        return tuple(positional), tuple(name for name in _DETAILS if name not in positional)
+    return tuple(positional), tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in _DETAILS)
+
+
+def _names_predictors(function: MetricFunction) -> bool:
+    # A wrapper's **kwargs is no sign that anyone reads `pred_name`, and each predictor costs a metric call.
+    try:
+        return "pred_name" in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def read_judgement(result: Any) -> Judgement:
@@ -106,8 +116,8 @@ def read_judgement(result: Any) -> Judgement:
         if "score" not in result:
             raise InputError(f"the metric returned {result!r}, which has no 'score'")
         score, feedback = result["score"], result.get("feedback", "") or ""
-    if hasattr(score, "item"):
-        score = score.item()  # a numpy scalar
+    if getattr(score, "size", 0) == 1:
+        score = score.item()  # a numpy number
     if not isinstance(score, bool | int | float) or math.isnan(score) or not 0 <= score <= 1:
         raise InputError(f"the metric returned {score!r}; return a score from 0 to 1 (higher is better)")
     if isinstance(feedback, Mapping):

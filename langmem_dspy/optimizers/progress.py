@@ -31,6 +31,8 @@ class Progress:
         self._console.print(line, highlight=False, soft_wrap=True)
 
     def _line(self, event: Event) -> str | None:
+        from rich.markup import escape
+
         if isinstance(event, CompileStarted):
             note = " [yellow](offline simulation)[/]" if event.simulated else ""
             train, val = event.dataset["train"]["size"], event.dataset["val"]["size"]
@@ -41,9 +43,9 @@ class Progress:
         if isinstance(event, StepFinished):
             mark = "[green]✓[/]" if event.accepted else "·"
             best = "" if event.best_score is None else f"  best {event.best_score:.3f}"
-            return f"  step {event.step} {mark} {event.reason}{best}  [dim]{event.lm_calls} calls[/]"
+            return f"  step {event.step} {mark} {escape(event.reason)}{best}  [dim]{event.lm_calls} calls[/]"
         if isinstance(event, CompileFinished):
-            return f"  stopped: {event.error or event.stop_reason}"
+            return f"  stopped: {escape(event.error or event.stop_reason)}"
         return None
 
 

@@ -6,7 +6,7 @@ import copy
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 import dspy
@@ -33,7 +33,15 @@ _KEYS = ("name", "prompt", *GUIDANCE_KEYS)
 _FIELD = re.compile(r"(?:[^\W\d]\w*|\d*)(?:\.\w+|\[[^\[\]{}]*\])*")
 _VARIABLE = re.compile(r"(?<!\{)\{(" + _FIELD.pattern + r")(![rsa])?(:[^{}]*)?\}(?!\})")
 _LITERAL = re.compile(r"\{\{.*?\}\}", re.DOTALL)
-_NOT_A_PROMPT = {"", "none", "null", "n/a", "na", "nil", "undefined", "...", "unchanged", "no change", "same as before"}
+_WRAPPINGS = (
+    ("```", re.compile(r"```[\w-]*\n(?P<text>.*?)\n?```", re.DOTALL)),
+    ("<", re.compile(r"<(?P<tag>(?:improved_|revised_|updated_)?prompt)>\n?(?P<text>.*?)\n?</(?P=tag)>", re.DOTALL)),
+)
+_FROZEN = re.compile(r"\s*never\b(?!,?\s+(?:unless|except)\b)", re.IGNORECASE)
+_NOT_A_PROMPT = {
+    "", "none", "null", "n/a", "na", "nil", "nan", "undefined", "unchanged", "same", "same as before",
+    "no change", "no changes", "no change needed", "no changes needed", "no change is warranted", "keep as is",
+}  # fmt: skip
 
 
 def as_prompt(value: str | Mapping[str, Any], name: str = "prompt") -> Prompt:
@@ -54,8 +62,8 @@ def as_prompt(value: str | Mapping[str, Any], name: str = "prompt") -> Prompt:
 
 
 def is_frozen(prompt: Prompt) -> bool:
-    """Whether its owner said that it never changes: `when_to_update` begins with "never"."""
-    return (prompt.get("when_to_update") or "").strip().lower().startswith("never")
+    """Whether its owner said that it never changes: `when_to_update` begins with "never" (and not "never unless")."""
+    return bool(_FROZEN.match(prompt.get("when_to_update") or ""))
 
 
 def as_prompts(values: Iterable[str | Mapping[str, Any]]) -> list[Prompt]:
@@ -72,7 +80,7 @@ def as_prompts(values: Iterable[str | Mapping[str, Any]]) -> list[Prompt]:
 def _guidance_text(value: Any, name: str, key: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise PromptError(f"{key} of the prompt {name!r} is text or None, got {type(value).__name__} {value!r}")
-    return value
+    return None if value is None else _checked_text(value, f"{name}.{key}")
 
 
 def _checked_text(text: str, name: str) -> str:
@@ -80,7 +88,7 @@ def _checked_text(text: str, name: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise PromptError(
-            f"the prompt {name!r} holds a lone surrogate at position {error.start}, which no model can be sent; "
+            f"the text of {name!r} holds a lone surrogate at position {error.start}, which no model can be sent; "
             "repair it with text.encode('utf-8', 'replace').decode('utf-8')"
         ) from None
     return text
@@ -137,8 +145,7 @@ def with_prompts(
     """
     shared = {id(lm): lm for lm in held_resources(program, dspy.BaseLM)}
     copied = _deepcopy(program, {**shared, **(replacing or {})})
-    for (name, predictor), original in zip(copied.named_predictors(), program.predictors(), strict=True):
-        predictor.callbacks = list(original.callbacks)
+    for name, predictor in copied.named_predictors():
         if name in texts and predictor.signature.instructions != texts[name]:
             # with_instructions, since deepcopy shares Signature classes: assigning would change the original too.
             predictor.signature = predictor.signature.with_instructions(texts[name])
@@ -146,25 +153,56 @@ def with_prompts(
 
 
 def held_resources(program: dspy.Module, kind: type | tuple[type, ...]) -> list[Any]:
-    """Every object of `kind` that the program or one of its sub-modules holds as an attribute."""
+    """Every object of `kind` that the program or one of its sub-modules holds, in lists and dicts too."""
     found: dict[int, Any] = {}
-    for _, module in program.named_sub_modules():
-        for value in vars(module).values():
-            held = value.values() if isinstance(value, dict) else value
-            found |= {id(v): v for v in (held if isinstance(held, Iterable) else [held]) if isinstance(v, kind)}
+    for value in _held(program):
+        if isinstance(value, kind):
+            found[id(value)] = value
     return list(found.values())
 
 
+def _held(program: dspy.Module) -> Iterator[Any]:
+    """Everything that hangs on the attributes of a program, through its modules and plain containers."""
+    waiting, seen = [program], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        yield value
+        if isinstance(value, dspy.Module):
+            waiting += [held for held in vars(value).values() if not _is_call_history(held)]
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += value
+
+
 def _deepcopy(program: dspy.Module, replacing: Mapping[int, Any]) -> dspy.Module:
+    memo = dict(replacing)
+    for value in _held(program):
+        if isinstance(value, dspy.Module):
+            # Past calls stay with the original, and callbacks report to the object the user holds.
+            memo |= {id(held): [] for held in vars(value).values() if _is_call_history(held)}
+            memo |= {id(callback): callback for callback in value.callbacks}
     try:
-        return copy.deepcopy(program, dict(replacing))
-    except Exception:  # noqa: BLE001 - an attribute that cannot be copied (a lock, a client): DSPy then shares it
-        copied = program.deepcopy()
-        for _, module in copied.named_sub_modules():
-            for name, value in list(vars(module).items()):
-                if id(value) in replacing:
-                    setattr(module, name, replacing[id(value)])
-        return copied
+        return copy.deepcopy(program, dict(memo))
+    except Exception:  # noqa: BLE001 - some attribute cannot be copied: a lock, a client, an open file
+        plain = dspy.Module, dict, list, tuple, set, frozenset
+        stuck = [value for value in _held(program) if not isinstance(value, plain) and not _can_be_copied(value, memo)]
+        return copy.deepcopy(program, memo | {id(value): value for value in stuck})
+
+
+def _is_call_history(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[-1], dict) and "uuid" in value[-1]
+
+
+def _can_be_copied(value: Any, memo: Mapping[int, Any]) -> bool:
+    try:
+        copy.deepcopy(value, dict(memo))
+    except Exception:  # noqa: BLE001 - see above
+        return False
+    return True
 
 
 # --- what a revision must keep ---
@@ -179,11 +217,13 @@ def variables(text: str) -> set[str]:
         parsed = [(name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(text)]
     except ValueError:
         return {match.group(0) for match in _VARIABLE.finditer(text)}
-    return {
-        "{" + name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "") + "}"
-        for name, spec, conversion in parsed
-        if name is not None and _FIELD.fullmatch(name)
-    }
+    found = set()
+    for name, spec, conversion in parsed:
+        if name is not None and _FIELD.fullmatch(name):
+            found.add("{" + name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "") + "}")
+        elif spec:
+            found |= variables(spec)  # a JSON object is read as a field with a "format"; variables may stand in it
+    return found
 
 
 def literals(text: str) -> set[str]:
@@ -198,8 +238,12 @@ def kept_verbatim(text: str) -> list[str]:
 
 def broken_by(before: str, after: str) -> list[str]:
     """What makes `after` unfit to replace `before`, as sentences a model can act on; empty when it is fit."""
-    if after.strip().strip("\"'`.").lower() in _NOT_A_PROMPT and before.strip():
+    if before == after:
+        return []
+    if after.strip().strip("\"'`.<>()[]{}*").lower() in _NOT_A_PROMPT:
         return ["The revised prompt is empty."]
+    if not _is_sendable(after):
+        return ["The revised prompt holds half a character (a lone surrogate)."]
     problems = [f"{item} is missing; it must appear exactly as written." for item in _lost(before, after)]
     problems += [f"{item} was not in the prompt; write it without braces." for item in _lost(after, before)]
     if kept_verbatim(before) and _is_template(before) and not _is_template(after):
@@ -219,10 +263,18 @@ def _is_template(text: str) -> bool:
     return True
 
 
-def unwrapped(answer: str) -> str:
-    """A model's answer without a code fence or tags around the whole of it."""
+def _is_sendable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def unwrapped(answer: str, before: str) -> str:
+    """A model's answer without a code fence or tags around the whole of it, unless `before` begins with such."""
     text = answer.strip()
-    for pattern in (r"```[\w-]*\n(.*?)\n?```", r"<(?:improved_|revised_|updated_)?prompt>\n?(.*?)\n?</\w+>"):
-        if match := re.fullmatch(pattern, text, re.DOTALL):
-            text = match.group(1).strip()
+    for start, pattern in _WRAPPINGS:
+        if not before.lstrip().startswith(start) and (match := pattern.fullmatch(text)):
+            text = match.group("text").strip()
     return text

@@ -13,7 +13,7 @@ from typing import Any
 import dspy
 
 from langmem_dspy.errors import InputError, ReplyError
-from langmem_dspy.optimizers.prompts import Prompt, as_prompt
+from langmem_dspy.optimizers.prompts import Prompt, as_prompt, is_frozen
 from langmem_dspy.optimizers.revision import Reviser, Revision
 from langmem_dspy.optimizers.trajectories import fit, read_trajectories
 from langmem_dspy.replies import Asking
@@ -53,8 +53,8 @@ class Proposer(dspy.Module):
         """
         prompt = as_prompt(prompt)
         read = read_trajectories(trajectories, [prompt["name"]])
-        about_parts = any(t.steps or t.predictor_feedback for t in read)
-        evidence = fit(read, self.max_input_tokens, focus=prompt["name"] if about_parts else None)
+        named = any(trajectory.speaks_of(prompt["name"]) for trajectory in read)
+        evidence = [] if is_frozen(prompt) else fit(read, self.max_input_tokens, prompt["name"] if named else None)
         revision = Revision(prompt["prompt"], False)
         if evidence:
             try:
@@ -81,16 +81,17 @@ class Proposer(dspy.Module):
             raise InputError(f"min_reflection_steps ({least}) is above max_reflection_steps ({most})")
         self.max_reflection_steps, self.min_reflection_steps = most, least
 
-    def step_by_step(
-        self, prompt: Prompt, evidence: list[str], revise: Callable[[Prompt, str], Revision]
-    ) -> Revision:
+    def step_by_step(self, prompt: Prompt, evidence: list[str], revise: Callable[[Prompt, str], Revision]) -> Revision:
         """Revise the prompt with one text of evidence after the other, each revision building on the last."""
         current = Revision(prompt["prompt"], False)
         for text in evidence:
             for look in range(self.max_reflection_steps):
-                revision = revise(Prompt(**{**prompt, "prompt": current.prompt}), text)
+                try:
+                    revision = revise(Prompt(**{**prompt, "prompt": current.prompt}), text)
+                except ReplyError as error:
+                    revision = Revision(current.prompt, False, declined=f"no usable answer: {error}")
                 rationale = "\n".join(filter(None, (current.rationale, revision.rationale)))
-                changed = current.changed or revision.changed
+                changed = revision.prompt != prompt["prompt"]
                 current = Revision(revision.prompt, changed, rationale, revision.declined or current.declined)
                 if look + 1 >= self.min_reflection_steps and not revision.changed:
                     break

@@ -98,10 +98,10 @@ class DetailedResults:
 
     @property
     def improvement(self) -> float | None:
-        """Best minus baseline on the valset; None without a metric."""
-        if self.best.score is None or self.baseline.score is None:
-            return None
-        return self.best.score - self.baseline.score
+        """Best minus baseline, over the valset examples that both were scored on; None without a metric."""
+        before, after = self.baseline.valset_scores, self.best.valset_scores
+        shared = before.keys() & after.keys()
+        return sum(after[name] - before[name] for name in sorted(shared)) / len(shared) if shared else None
 
     @property
     def changed(self) -> list[str]:
@@ -186,10 +186,11 @@ class DetailedResults:
 
     def _table(self) -> RenderableType:
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(*_COLUMNS, title="Candidates")
         for row in self._rows():
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # reasons quote prompts, whose brackets are no markup
         return table
 
     def _repr_html_(self) -> str:

@@ -42,7 +42,9 @@ class Reviser(dspy.Module):
 
     def forward(self, asking: Asking, prompt: Prompt, answer: str | None, rationale: str = "") -> Revision:
         before = prompt["prompt"]
-        text = restored(unwrapped(answer or ""), before)
+        text = restored(unwrapped(answer or "", before), before)
+        if text.strip() == before.strip():
+            return Revision(before, False, rationale)
         problems = broken_by(before, text)
         if problems and asking.may_repair():
             try:
@@ -51,7 +53,7 @@ class Reviser(dspy.Module):
                 )
             except ReplyError as error:
                 return Revision(before, False, rationale, declined=f"{' '.join(problems)} The repair failed: {error}")
-            text = restored(unwrapped(mended.improved_prompt or ""), before)
+            text = restored(unwrapped(mended.improved_prompt or "", before), before)
             problems = broken_by(before, text)
         if problems:
             return Revision(before, False, rationale, declined=" ".join(problems))

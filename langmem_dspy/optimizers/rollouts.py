@@ -6,7 +6,7 @@ import contextvars
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ class Rollout:
     """One run of the program on one example.
 
     `score` is in [0, 1], or None when there is none: `fault` then holds the error of the LM or the metric, and `cut`
-    says that the budget ended the run. A run that failed by its own doing scores 0.
+    says that the budget ended the run. A run that failed by its own doing scores 0, and `error` is what it raised.
     """
 
     example_id: str
@@ -38,6 +38,7 @@ class Rollout:
     score: float | None = None
     fault: Exception | None = None
     cut: bool = False
+    error: Exception | None = None
 
 
 class Recorder(BaseCallback):
@@ -78,8 +79,6 @@ def example_ids(examples: Sequence[dspy.Example]) -> list[str]:
     seen: dict[str, int] = {}
     ids = []
     for example in examples:
-        if not isinstance(example, dspy.Example):
-            raise InputError(f"examples are dspy.Example with inputs, got {type(example).__name__} {example!r}")
         digest = hashlib.sha256(json.dumps(example.toDict(), sort_keys=True, default=str).encode()).hexdigest()[:8]
         seen[digest] = seen.get(digest, 0) + 1
         ids.append(digest if seen[digest] == 1 else f"{digest}-{seen[digest]}")
@@ -105,6 +104,7 @@ class RolloutRunner:
         """One rollout per example, in order. Raises `EvaluationError` when LM or metric failed on every one of them."""
         version = hashlib.sha256(json.dumps(dict(prompts), sort_keys=True).encode()).hexdigest()
         missing = [name for name in examples if (version, name) not in self._known]
+        self.meter.require_metric_calls(len(missing))  # a cut evaluation is of no use: better not to begin it
         ran = in_threads(lambda name: self._roll_out(prompts, name, examples[name]), missing, self.num_threads)
         fresh = {rollout.example_id: rollout for rollout in ran}
         self._known |= {(version, name): rollout for name, rollout in fresh.items() if rollout.score is not None}
@@ -119,30 +119,29 @@ class RolloutRunner:
     def _roll_out(self, prompts: Mapping[str, str], name: str, example: dspy.Example) -> Rollout:
         program = with_prompts(self.student, prompts, replacing=self._metered)
         recorder = Recorder(program)
-        prediction, error = None, None
         try:
             with dspy.context(trace=[], **({"lm": self._task_lm} if self._task_lm else {})):
-                prediction = program(**example.inputs())
+                prediction = _finished(program, example)
                 judged = self._judge(example, prediction, recorder)
-        except Exception as caught:  # noqa: BLE001 - whatever the program raises is what became of this rollout
-            error = caught
-        trajectory = Trajectory(name, steps=recorder.steps())
-        if isinstance(error, BudgetExhausted) or self.meter.refused:
-            # Also when the program swallowed the refusal: what it made of it is no result.
-            return Rollout(name, replace(trajectory, error="the budget was spent"), cut=True)
-        if isinstance(error, InputError):
-            raise error
-        if isinstance(error, MetricFailed):
-            return Rollout(name, trajectory, fault=error.cause)
-        if isinstance(error, LMError):
-            return Rollout(name, replace(trajectory, error=_named(error)), fault=error)
-        if error is not None:
-            said = "the model's answer could not be parsed" if isinstance(error, AdapterParseError) else _named(error)
-            return Rollout(name, replace(trajectory, error=said, score=0.0), score=0.0)
-        scored = replace(
-            trajectory, score=judged.score, feedback=judged.feedback, predictor_feedback=judged.predictor_feedback
-        )
-        return Rollout(name, scored, score=judged.score)
+        except InputError:
+            raise  # the metric's result is no score, and will not be one for the next example either
+        except Exception as error:  # noqa: BLE001 - whatever the program raises is what became of this rollout
+            rollout = _failed(name, recorder, error)
+        else:
+            trajectory = Trajectory(
+                name,
+                steps=recorder.steps(),
+                score=judged.score,
+                feedback=judged.feedback,
+                predictor_feedback=judged.predictor_feedback,
+            )
+            rollout = Rollout(name, trajectory, score=judged.score)
+        if self.meter.replies is not None:
+            self.meter.replies.check()
+        if self.meter.refused and not rollout.cut:
+            # The program swallowed the refusal: what it made of it is no result.
+            return _failed(name, recorder, BudgetExhausted(self.meter.refused, 0))
+        return rollout
 
     def _judge(self, example: dspy.Example, prediction: Any, recorder: Recorder) -> Judgement:
         judged = self.metric(example, prediction, meter=self.meter)
@@ -159,17 +158,48 @@ def evaluate(
     return runner.run({name: p.signature.instructions for name, p in program.named_predictors()}, examples)
 
 
+class _ProgramFailed(Exception):
+    """The program raised; the cause is what it raised."""
+
+
+def _finished(program: dspy.Module, example: dspy.Example) -> Any:
+    try:
+        return program(**example.inputs())
+    except InputError as error:
+        raise _ProgramFailed from error  # apart from the metric's
+
+
+def _failed(name: str, recorder: Recorder, error: Exception) -> Rollout:
+    if isinstance(error, _ProgramFailed) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    trajectory = Trajectory(name, steps=recorder.steps())
+    if isinstance(error, BudgetExhausted):
+        return Rollout(name, replace(trajectory, error="the budget was spent"), cut=True)
+    if isinstance(error, MetricFailed):
+        return Rollout(name, trajectory, fault=error.cause)
+    if isinstance(error, LMError):
+        return Rollout(name, replace(trajectory, error=_named(error)), fault=error)
+    said = "the model's answer could not be parsed" if isinstance(error, AdapterParseError) else _named(error)
+    return Rollout(name, replace(trajectory, error=said, score=0.0), score=0.0, error=error)
+
+
 def in_threads(work: Callable[[T], R], items: Iterable[T], num_threads: int) -> list[R]:
     """`work` on every item, at most `num_threads` at once, each in a copy of this context; results in order.
 
-    The first error in the order of the items is raised, after those under way have ended.
+    After an error no further item is begun; the first error in the order of the items is raised, once those under way
+    have ended.
     """
     items = list(items)
     if num_threads == 1 or len(items) < 2:
         return [work(item) for item in items]
     with ThreadPoolExecutor(max_workers=min(num_threads, len(items)), thread_name_prefix="langmem-dspy") as pool:
         futures = [pool.submit(contextvars.copy_context().run, work, item) for item in items]
-    return [future.result() for future in futures]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    raised = [future for future in futures if not future.cancelled() and future.exception() is not None]
+    return [future.result() for future in raised or futures]
 
 
 def _named(error: BaseException) -> str:

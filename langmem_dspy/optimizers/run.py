@@ -104,7 +104,8 @@ class Run:
             if rollout.fault is not None:
                 self.note_fault("rollout", rollout.fault)
         if any(rollout.cut for rollout in rollouts):
-            limit = self.meter.refused or "lm_calls"
+            # By now all limits that stood in the way are used up; the first in their order is the same for any threads.
+            limit = self.meter.spent() or "lm_calls"
             raise BudgetExhausted(limit, getattr(self.meter.budget, limit))
         return rollouts
 
@@ -132,6 +133,13 @@ class Run:
         if verdict.accepted:
             self.best = settled
         return settled
+
+    def settle_undecided(self, reason: str) -> Verdict:
+        """Write down why the latest candidate has no verdict, if it has none."""
+        verdict = Verdict(False, reason)
+        if not self.candidates[-1].reason:
+            self.settle(self.candidates[-1], verdict)
+        return verdict
 
     def note_fault(self, where: str, error: BaseException | str) -> None:
         message = error if isinstance(error, str) else f"{type(error).__name__}: {error}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import dspy
 from dspy.utils.exceptions import LMError
 
-from langmem_dspy.errors import BudgetExhausted, EvaluationError, InputError
+from langmem_dspy.errors import BudgetExhausted, EvaluationError, JournalError
 from langmem_dspy.events import CreditAssigned, PromptRevised
 from langmem_dspy.optimizers.acceptance import Verdict
 from langmem_dspy.optimizers.credit import Blame
@@ -32,34 +32,70 @@ class Search:
     reflection_lm: dspy.BaseLM
     minibatches: Minibatches
     guided: list[Prompt]
-    outline: str
     max_steps: int
     num_threads: int
+    steps: int = 0
+    fault: Exception | None = None  # the first of those in a row
     faults_in_a_row: int = 0
 
     def run_to_the_end(self) -> str:
         """Search until something ends it; returns what."""
         try:
-            return self._learn_from_recorded() if self.run.runner is None else self._search()
+            stop_reason = self._learn_from_recorded() if self.run.runner is None else self._search()
         except BudgetExhausted as error:
+            self.run.settle_undecided("the budget was spent before it could be judged")
             return f"budget: {error.limit}"
+        if self.fault is not None and self.faults_in_a_row == self.steps:
+            raise self.fault  # no step came through: a model that is gone must not look like one without ideas
+        return stop_reason
 
     def _search(self) -> str:
         run = self.run
         rollouts = run.evaluate(run.best, "valset", list(run.task.valset), step=0)
         if all(rollout.trajectory.error for rollout in rollouts):
-            raise EvaluationError(f"the student fails on every example: {rollouts[0].trajectory.error}")
+            first = rollouts[0]
+            raise EvaluationError(f"the student fails on every example: {first.trajectory.error}") from (
+                first.error or first.fault
+            )
+        if all(map(is_frozen, self.guided)):
+            return "every prompt is frozen"
         for step in range(1, self.max_steps + 1):
             if limit := run.meter.spent():
                 return f"budget: {limit}"
             if all(score >= 1 for score in run.best.valset_scores.values()):
                 return "perfect score on the valset"
-            self._step(step)
+            self._take(step, self.minibatches.next())
         return "max_steps"
 
-    def _step(self, step: int) -> None:
+    def _learn_from_recorded(self) -> str:
+        if all(map(is_frozen, self.guided)):
+            return "every prompt is frozen"
+        for step, names in enumerate(self.minibatches.epoch(), 1):
+            self._take(step, names)
+        return "no metric"
+
+    def _take(self, step: int, names: list[str]) -> None:
+        """One step; a fault that passes costs this step, one that stays ends the run."""
+        self.steps = step
+        parent = self.run.best
+        try:
+            self._learn(step, names) if self.run.runner is None else self._step(step, names)
+        except (BudgetExhausted, JournalError):
+            raise
+        except (LMError, EvaluationError) as error:
+            self.run.note_fault("step", error)
+            verdict = self.run.settle_undecided(f"a fault ended the step: {error}")
+            self.run.end_step(step, verdict, parent=parent)
+            self.fault = self.fault or error
+            self.faults_in_a_row += 1
+            if self.faults_in_a_row >= MAX_FAULTS_IN_A_ROW:
+                raise self.fault from self.fault.__cause__
+        else:
+            self.fault, self.faults_in_a_row = None, 0
+
+    def _step(self, step: int, names: list[str]) -> None:
         """Try one revision of the best candidate, and keep it if it is better."""
-        run, parent, names = self.run, self.run.best, self.minibatches.next()
+        run, parent = self.run, self.run.best
         rollouts = run.roll_out(parent, "minibatch", names)
         before = scores_of(rollouts)
         candidate = None
@@ -72,12 +108,22 @@ class Search:
             run.settle(candidate, verdict)
         run.end_step(step, verdict, parent=parent, candidate=candidate, train_before=mean(before))
 
+    def _learn(self, step: int, names: list[str]) -> None:
+        """Revise the prompts by recorded trajectories; what is valid is taken."""
+        run, parent = self.run, self.run.best
+        examples = [run.task.trainset[name] for name in names]
+        recorded = read_trajectories([(e["trajectory"], e.get("feedback")) for e in examples], list(parent.prompts))
+        candidate = self._revised(step, recorded)
+        taken = candidate is not None and bool(candidate.changed)
+        verdict = Verdict(taken, "a valid revision; no metric to judge it by" if taken else _why_not(candidate))
+        if candidate is not None:
+            run.settle(candidate, verdict)
+        run.end_step(step, verdict, parent=parent, candidate=candidate)
+
     def _tried(self, step: int, candidate: Candidate | None, before: Mapping[str, float], names: list[str]) -> Verdict:
         run = self.run
-        if candidate is None:
-            return Verdict(False, "no change proposed")
-        if not candidate.changed:
-            return Verdict(False, "; ".join(f"{r.predictor}: {r.declined}" for r in candidate.revisions if r.declined))
+        if candidate is None or not candidate.changed:
+            return Verdict(False, _why_not(candidate))
         if same := run.tried_before(candidate):
             return Verdict(False, f"the same prompts as candidate {same.index}")
         after = run.evaluate(candidate, "minibatch", names, step)
@@ -85,42 +131,22 @@ class Search:
         if not verdict.accepted:
             return verdict
         judged = run.evaluate(candidate, "valset", list(run.task.valset), step)
+        if len(run.best.valset_scores) < len(run.task.valset):
+            run.evaluate(run.best, "valset", list(run.task.valset), step)  # what a fault left unscored is tried again
         return self.acceptance(run.best.valset_scores, scores_of(judged), "valset")
-
-    def _learn_from_recorded(self) -> str:
-        run = self.run
-        for step, names in enumerate(self.minibatches.epoch(), 1):
-            examples = [run.task.trainset[name] for name in names]
-            if missing := [n for n, e in zip(names, examples, strict=True) if e.get("trajectory") is None]:
-                raise InputError(f"without a metric, examples carry `trajectory` and `feedback`; {missing} have none")
-            parent = run.best
-            prompts = list(parent.prompts)
-            recorded = read_trajectories([(e["trajectory"], e.get("feedback")) for e in examples], prompts)
-            candidate = self._revised(step, recorded)
-            taken = candidate is not None and bool(candidate.changed)
-            verdict = Verdict(taken, "a valid revision; no metric to judge it by" if taken else "no change proposed")
-            if candidate is not None:
-                run.settle(candidate, verdict)
-            run.end_step(step, verdict, parent=parent, candidate=candidate)
-        return "no metric"
 
     def _revised(self, step: int, trajectories: list[Trajectory]) -> Candidate | None:
         """A candidate with the blamed prompts revised, or None when nobody proposes a change."""
         texts = self.run.best.prompts
-        prompts = [Prompt(**{**p, "prompt": texts[p["name"]]}) for p in self.guided if not is_frozen(p)]
-        try:
-            with dspy.context(lm=self.reflection_lm):
-                blame = list(self.credit(prompts=prompts, trajectories=trajectories, outline=self.outline).blame)
-                self._note_credit(step, blame, trajectories)
-                by_name = {prompt["name"]: prompt for prompt in prompts}
-                work = [(by_name[b.name], _evidence(b, trajectories)) for b in blame if b.name in by_name]
-                revisions = in_threads(lambda task: self._propose(*task), work, self.num_threads)
-        except BudgetExhausted:
-            raise
-        except LMError as error:
-            self._note_fault(error)
-            return None
-        self.faults_in_a_row = 0
+        prompts = {p["name"]: Prompt(**{**p, "prompt": texts[p["name"]]}) for p in self.guided if not is_frozen(p)}
+        with dspy.context(lm=self.reflection_lm):
+            credit = self.credit(prompts=list(prompts.values()), trajectories=trajectories)
+            blame = {b.name: b for b in credit.blame}
+            self._note_credit(step, list(blame.values()), trajectories)
+            for dropped in [*credit.get("dropped", ()), *(f"{n!r} may not change" for n in blame if n not in prompts)]:
+                self.run.note_fault("credit", dropped)
+            work = [(prompts[name], _evidence(b, trajectories)) for name, b in blame.items() if name in prompts]
+            revisions = in_threads(lambda task: self._propose(*task), work, self.num_threads)
         for r in revisions:
             after = r.after if r.changed else None
             self.run.announce(
@@ -142,12 +168,10 @@ class Search:
         reasons, evidence = {b.name: b.reason for b in blame}, {b.name: b.evidence for b in blame}
         self.run.announce(CreditAssigned(self.run.run_id, step, reasons, evidence))
 
-    def _note_fault(self, error: LMError) -> None:
-        # A passing fault costs a step; a model that is gone must not look like one that has no ideas.
-        self.run.note_fault("reflection", error)
-        self.faults_in_a_row += 1
-        if self.faults_in_a_row >= MAX_FAULTS_IN_A_ROW:
-            raise error
+
+def _why_not(candidate: Candidate | None) -> str:
+    declined = [] if candidate is None else [f"{r.predictor}: {r.declined}" for r in candidate.revisions if r.declined]
+    return "; ".join(declined) or "no change proposed"
 
 
 def _evidence(blame: Blame, trajectories: list[Trajectory]) -> list[Trajectory]:

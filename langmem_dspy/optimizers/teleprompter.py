@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import dspy
@@ -88,9 +90,9 @@ class PromptOptimizer(Teleprompter):
         return {
             "proposer": type(self.proposer).__name__,
             "max_reflection_steps": getattr(self.proposer, "max_reflection_steps", 1),
-            "metric": None if self.metric is None else getattr(self.metric, "__qualname__", type(self.metric).__name__),
-            "credit": type(self.credit or InTurn()).__name__,
-            "acceptance": repr(self.acceptance),
+            "metric": None if self.metric is None else _named(self.metric),
+            "credit": _named(self.credit or InTurn()),
+            "acceptance": _named(self.acceptance),
             "guidance": {name: dict(entry) for name, entry in self.guidance.items()},
             "budget": {name: value for name, value in asdict(self.budget).items() if value is not None},
             "minibatch_size": self.minibatch_size,
@@ -118,6 +120,7 @@ class PromptOptimizer(Teleprompter):
             given = ["teacher"] * (teacher is not None) + sorted(kwargs)
             raise InputError(f"compile takes trainset and valset; {', '.join(given)} would have no effect here")
         prompts = read_prompts(student, self.guidance)
+        trainset, valset = _examples(trainset, "trainset"), None if valset is None else _examples(valset, "valset")
         task = self._task(student, prompts, trainset, valset)
         with ExitStack() as open_files:
             journal = None
@@ -140,10 +143,8 @@ class PromptOptimizer(Teleprompter):
         return compiled
 
     def _task(self, student: dspy.Module, prompts: list[Prompt], trainset: Examples, valset: Examples | None) -> Task:
-        if not trainset:
-            raise InputError("trainset is empty; give at least one dspy.Example")
-        if valset is not None and not valset:
-            raise InputError("valset is empty; give at least one dspy.Example, or None to judge on the trainset")
+        if self.metric is None and (missing := [e for e in trainset if e.get("trajectory") is None]):
+            raise InputError(f"without a metric, examples carry `trajectory` and `feedback`; {missing[0]!r} has none")
         if valset is None and self.metric is not None:
             warnings.warn(
                 "no valset: candidates are judged on the examples they were made from, so the score found is "
@@ -182,12 +183,34 @@ class PromptOptimizer(Teleprompter):
         return Search(
             run,
             proposer=own(self.proposer),
-            credit=own(self.credit) if self.credit else InTurn(),
+            credit=_told_outline(own(self.credit) if self.credit else InTurn(), outline(student)),
             acceptance=self.acceptance,
             reflection_lm=metered(as_lm(self.reflection_lm)),
             minibatches=Minibatches(list(run.task.trainset), self.minibatch_size, self.seed),
             guided=prompts,
-            outline=outline(student),
             max_steps=self.max_steps,
             num_threads=self.num_threads or 8,
         )
+
+
+def _examples(given: Any, name: str) -> list[dspy.Example]:
+    examples = [] if given is None else list(given)
+    if not examples:
+        raise InputError(f"{name} is empty; give at least one dspy.Example")
+    for example in examples:
+        if not isinstance(example, dspy.Example):
+            raise InputError(f"{name} holds dspy.Example values, got {type(example).__name__} {example!r:.120}")
+    return examples
+
+
+def _named(part: Any) -> str:
+    """A setting in words that are the same in every process: no addresses."""
+    if hasattr(part, "__qualname__"):
+        return str(part.__qualname__)
+    return repr(part) if is_dataclass(part) else type(part).__name__
+
+
+def _told_outline(credit: Callable[..., dspy.Prediction], outline: str) -> Callable[..., dspy.Prediction]:
+    """`credit`, handed the program's outline if it takes one."""
+    takes = inspect.signature(type(credit).forward if isinstance(credit, dspy.Module) else credit).parameters
+    return functools.partial(credit, outline=outline) if "outline" in takes else credit

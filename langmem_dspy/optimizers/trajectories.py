@@ -7,12 +7,27 @@ Three sources, one form: recorded conversations with feedback (`read_trajectorie
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import numbers
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import dspy
+
 from langmem_dspy.errors import MessagesError
-from langmem_dspy.messages import Message, chunk, escape, estimated_tokens, is_message, read_messages, render
+from langmem_dspy.messages import (
+    Message,
+    chunk,
+    escape,
+    estimated_tokens,
+    is_message,
+    packed,
+    read_messages,
+    render,
+    split_text,
+)
+
+_TALK = ("messages", "conversation", "trajectory")  # the keys a trajectory's own content may stand under
 
 
 @dataclass(frozen=True)
@@ -52,23 +67,29 @@ class Trajectory:
 
         return rich_escape(self.render())
 
-    def render(self, focus: str | None = None) -> str:
-        """The trajectory as a model reads it. `focus`: only that predictor's steps and feedback, and the last step."""
+    def about(self, predictor: str) -> Trajectory:
+        """Only that predictor's steps and feedback, and the last step: what came out in the end."""
+        steps = (step for step in self.steps[:-1] if step.predictor == predictor)
+        said = {name: text for name, text in self.predictor_feedback.items() if name == predictor}
+        return replace(self, steps=(*steps, *self.steps[-1:]), predictor_feedback=said)
+
+    def speaks_of(self, predictor: str) -> bool:
+        """Whether it holds a step of, or feedback on, that predictor."""
+        return predictor in self.predictor_feedback or any(step.predictor == predictor for step in self.steps)
+
+    def render(self) -> str:
+        """The trajectory as a model reads it."""
         score = "" if self.score is None else f' score="{self.score:.2f}"'
         parts = [f'<trajectory id="{escape(self.id)}"{score}>']
         if self.messages:
             parts += ["<conversation>", render(self.messages), "</conversation>"]
-        last = len(self.steps) - 1
-        for i, step in enumerate(self.steps):
-            if focus is None or step.predictor == focus or i == last:
-                parts.append(_render_step(step))
+        parts += map(_render_step, self.steps)
         if self.error:
             parts.append(f"The run ended with an error: {escape(self.error)}")
         if self.feedback:
             parts.append(f"<feedback>{escape(self.feedback)}</feedback>")
         for name, text in self.predictor_feedback.items():
-            if focus in (None, name):
-                parts.append(f'<feedback for="{escape(name)}">{escape(text)}</feedback>')
+            parts.append(f'<feedback for="{escape(name)}">{escape(text)}</feedback>')
         return "\n".join([*parts, "</trajectory>"])
 
 
@@ -105,7 +126,7 @@ def read_trajectories(value: Any, names: Sequence[str] = ()) -> list[Trajectory]
         return []
     if isinstance(value, Trajectory):
         return [value] if value.has_content else []
-    if isinstance(value, str | Mapping):
+    if isinstance(value, str | Mapping | dspy.Example) or (isinstance(value, tuple) and _is_pair(value)):
         items: Sequence[Any] = [value]
     elif isinstance(value, Iterable) and not isinstance(value, bytes):
         items = list(value)
@@ -120,19 +141,31 @@ def read_trajectories(value: Any, names: Sequence[str] = ()) -> list[Trajectory]
 def _read_one(item: Any, name: str, names: Sequence[str]) -> Trajectory:
     if isinstance(item, Trajectory):
         return item
-    if isinstance(item, Mapping) and "trajectory" in item:
-        return _with_feedback(_read_one(item["trajectory"], name, names), item.get("feedback"), names)
+    if isinstance(item, dspy.Example):
+        item = item.toDict()
     if isinstance(item, Mapping) and not is_message(item):
-        if unknown := sorted(map(str, set(item) - {"messages", "conversation", "feedback", "score", "id"})):
-            raise MessagesError(
-                f"trajectory {name} has keys we do not know: {', '.join(unknown)}; use messages, feedback, score, id"
-            )
-        conversation = item.get("messages", item.get("conversation"))
-        read = Trajectory(str(item.get("id") or name), read_messages(conversation), score=read_score(item.get("score")))
-        return _with_feedback(read, item.get("feedback"), names)
+        return _read_dict(item, name, names)
     if _is_pair(item):
-        return _with_feedback(Trajectory(name, read_messages(item[0])), item[1], names)
+        return _with_feedback(_read_one(item[0], name, names), item[1], names)
     return Trajectory(name, read_messages(item))
+
+
+def _read_dict(item: Mapping[str, Any], name: str, names: Sequence[str]) -> Trajectory:
+    if unknown := sorted(map(str, set(item) - {*_TALK, "feedback", "score", "id"})):
+        raise MessagesError(
+            f"trajectory {name} has keys we do not know: {', '.join(unknown)}; use messages, feedback, score, id"
+        )
+    talks = [item[key] for key in _TALK if item.get(key) is not None]
+    if len(talks) > 1:
+        raise MessagesError(f"trajectory {name} is given twice; use one of the keys {', '.join(_TALK)}")
+    read = _read_one(talks[0], name, names) if talks else Trajectory(name)
+    if item.get("id"):
+        read = replace(read, id=str(item["id"]))
+    if (score := item.get("score")) is not None:
+        # On no scale we know, it is still something that was said.
+        on_scale = read_score(score) is not None
+        read = replace(read, score=read_score(score)) if on_scale else _with_feedback(read, score, ())
+    return _with_feedback(read, item.get("feedback"), names)
 
 
 def _is_pair(item: Any) -> bool:
@@ -142,27 +175,31 @@ def _is_pair(item: Any) -> bool:
     first, second = item
     if isinstance(first, str):
         return isinstance(item, tuple) or not is_message(second)
-    return not is_message(first) and not _is_conversation(second)
+    return not is_message(first) and not _is_talk(second)
 
 
-def _is_conversation(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(is_message(item) for item in value)
+def _is_talk(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(key in value for key in _TALK)
+    if isinstance(value, list | tuple):
+        return bool(value) and all(is_message(item) for item in value)
+    return isinstance(value, Trajectory | dspy.Example)
 
 
 def _with_feedback(trajectory: Trajectory, feedback: Any, names: Sequence[str]) -> Trajectory:
     if isinstance(feedback, Mapping) and feedback and set(feedback) <= set(names):
-        return replace(trajectory, predictor_feedback={k: read_feedback(v) for k, v in feedback.items()})
+        said = {name: read_feedback(text) for name, text in feedback.items()}
+        return replace(trajectory, predictor_feedback={**trajectory.predictor_feedback, **said})
     score = trajectory.score
-    if score is None and isinstance(feedback, Mapping):
-        score = read_score(feedback.get("score"))
-    return replace(trajectory, feedback=read_feedback(feedback), score=score)
+    if score is None:
+        score = read_score(feedback.get("score") if isinstance(feedback, Mapping) else feedback)
+    text = "\n".join(filter(None, (trajectory.feedback, read_feedback(feedback))))
+    return replace(trajectory, feedback=text, score=score)
 
 
 def read_score(value: Any) -> float | None:
     """A score in [0, 1], or None where the value is on no scale we know."""
-    if isinstance(value, bool):
-        return float(value)
-    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
+    return float(value) if isinstance(value, bool | numbers.Real) and 0 <= float(value) <= 1 else None
 
 
 def read_feedback(feedback: Any) -> str:
@@ -171,7 +208,7 @@ def read_feedback(feedback: Any) -> str:
         return ""
     if isinstance(feedback, str):
         return feedback
-    if isinstance(feedback, bool | int | float):
+    if isinstance(feedback, bool | numbers.Real):
         return f"score: {feedback}"
     if isinstance(feedback, Mapping):
         return "\n".join(f"{key}: {_as_text(value)}" for key, value in feedback.items() if value is not None)
@@ -187,31 +224,50 @@ def read_feedback(feedback: Any) -> str:
 
 # --- fitting into a request ---
 
-
-def fit(trajectories: Iterable[Trajectory], max_tokens: int, focus: str | None = None) -> list[str]:
-    """The trajectories rendered into as few texts of at most about `max_tokens` as hold them all, in order."""
-    texts: list[str] = []
-    room = 0
-    for trajectory in trajectories:
-        for part in _parts(trajectory, max_tokens, focus):
-            cost = estimated_tokens(part)
-            if cost > room or not texts:
-                texts.append(part)
-                room = max_tokens - cost
-            else:
-                texts[-1] += "\n\n" + part
-                room -= cost
-    return texts
+PART = ", part "  # between the id of a trajectory and the number of its part
 
 
-def _parts(trajectory: Trajectory, max_tokens: int, focus: str | None) -> list[str]:
-    whole = trajectory.render(focus)
-    if estimated_tokens(whole) <= max_tokens or not trajectory.messages:
+def fit(trajectories: Iterable[Trajectory], max_tokens: int, about: str | None = None) -> list[str]:
+    """The trajectories rendered into as few texts of at most about `max_tokens` as hold them all, in order.
+
+    `about`: of each trajectory only what concerns that predictor.
+    """
+    focused = (trajectory.about(about) if about else trajectory for trajectory in trajectories)
+    parts = (part for trajectory in focused for part in _parts(trajectory, max_tokens))
+    return ["\n\n".join(run) for run in packed(parts, estimated_tokens, max_tokens)]
+
+
+def _parts(trajectory: Trajectory, max_tokens: int) -> list[str]:
+    whole = trajectory.render()
+    if estimated_tokens(whole) <= max_tokens:
         return [whole]
     # What was said about the talk goes with every part of it: feedback without its subject teaches nothing.
-    said = estimated_tokens(replace(trajectory, messages=()).render(focus))
-    runs = chunk(trajectory.messages, max(max_tokens - said, max_tokens // 4))
-    return [
-        replace(trajectory, id=f"{trajectory.id}, part {i + 1} of {len(runs)}", messages=run).render(focus)
-        for i, run in enumerate(runs)
-    ]
+    first, *further = split_text(trajectory.feedback, max_tokens // 4)
+    said = replace(trajectory, messages=(), steps=(), feedback=first)
+    room = max(max_tokens - estimated_tokens(said.render()), max_tokens // 4)
+    runs = [replace(said, messages=run) for run in chunk(trajectory.messages, room)]
+    pieces = (piece for step in trajectory.steps for piece in _split_step(step, room))
+    runs += [replace(said, steps=tuple(run)) for run in packed(pieces, _step_size, room)]
+    runs = [*(runs or [said]), *(replace(said, feedback=text) for text in further)]
+    return [replace(run, id=f"{run.id}{PART}{i} of {len(runs)}").render() for i, run in enumerate(runs, 1)]
+
+
+def _step_size(step: Step) -> int:
+    return estimated_tokens(_render_step(step))
+
+
+def _split_step(step: Step, max_tokens: int) -> list[Step]:
+    """The step, or one that is too long as several with a piece of a field each."""
+    if _step_size(step) <= max_tokens:
+        return [step]
+    seen = [replace(step, inputs=piece, outputs={}, error=None) for piece in _split_fields(step.inputs, max_tokens)]
+    if step.outputs is None:
+        return [*seen, replace(step, inputs={})]
+    return seen + [replace(step, inputs={}, outputs=piece) for piece in _split_fields(step.outputs, max_tokens)]
+
+
+def _split_fields(fields: Mapping[str, Any], max_tokens: int) -> Iterator[dict[str, str]]:
+    for name, value in fields.items():
+        texts = split_text(_as_text(value), max_tokens // 2)
+        for i, text in enumerate(texts, 1):
+            yield {name if len(texts) == 1 else f"{name} ({i} of {len(texts)})": text}

@@ -135,6 +135,7 @@ class PutOp(NamedTuple):
     `index`: None embeds value["content"] where it is a string, else its text fields joined; False nothing; a list
     those paths ("a.b", "a[0]", "a[*].b"), one vector each. `ttl` in minutes. `if_version` is the version the item must
     have (0: it must not exist), else `ConflictError`. `vector`, of unit length, is taken instead of an embedder's.
+    The two times are now unless they are given, as when items are brought over from elsewhere.
     """
 
     namespace: Namespace
@@ -148,6 +149,8 @@ class PutOp(NamedTuple):
     valid_to: datetime | None = None
     if_version: int | None = None
     vector: Sequence[float] | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class SearchOp(NamedTuple):

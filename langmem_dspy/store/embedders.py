@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from langmem_dspy.errors import InputError, StoreError
+from langmem_dspy.errors import EmbedderMismatch, InputError, StoreError
 from langmem_dspy.store.words import content_terms
 
 if TYPE_CHECKING:
@@ -94,6 +94,30 @@ class FunctionEmbedder:
 
     def __repr__(self) -> str:
         return f"FunctionEmbedder({self.name})"
+
+
+class MissingEmbedder:
+    """The embedder of a store that only its maker can name: all works that needs no vector of a text."""
+
+    floor, weight = 0.2, 8.0
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __call__(self, texts: list[str], /) -> Any:
+        raise EmbedderMismatch(
+            f"this store was made with the function {self.name!r}; pass it as embedder=... to search by meaning or to "
+            'write (mode="lexical" works without)'
+        )
+
+    def __repr__(self) -> str:
+        return f"MissingEmbedder({self.name})"
+
+
+def stored_embedder(name: str | None) -> Embedder:
+    """The embedder by the name that a store keeps of it; None is a new store's."""
+    known = name is None or "/" in name or name in (OfflineEmbedder.name, LocalEmbedder.name)
+    return as_embedder(name) if known or name is None else MissingEmbedder(name)
 
 
 def as_embedder(embedder: Any = None) -> Embedder:

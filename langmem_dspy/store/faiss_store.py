@@ -8,6 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import orjson
+
+import langmem_dspy.store.maintenance as maintenance
 from langmem_dspy.errors import InputError
 from langmem_dspy.namespaces import check_namespace
 from langmem_dspy.records import (
@@ -22,15 +25,17 @@ from langmem_dspy.records import (
     SearchItem,
     SearchOp,
 )
-from langmem_dspy.store.embedders import Embedder, as_embedder
+from langmem_dspy.store.embedders import Embedder, as_embedder, stored_embedder
+from langmem_dspy.store.generations import Progress, Reembedding
 from langmem_dspy.store.index import Index
 from langmem_dspy.store.items import Clock, Items
 from langmem_dspy.store.requests import Prepared, prepare, query_of, scope_of
 from langmem_dspy.store.rows import to_item, to_namespace, to_path, to_revision
+from langmem_dspy.store.scratch import ScratchItems, ScratchVectors
 from langmem_dspy.store.search import Ranking, search
 from langmem_dspy.store.snapshots import Snapshots
 from langmem_dspy.store.values import check_key
-from langmem_dspy.store.vectors import open_vectors, stored_embedder
+from langmem_dspy.store.vectors import Vectors, embedder_name, open_vectors
 from langmem_dspy.store.verbs import BatchStore
 
 _FILE, _FOLDER = "memories.sqlite", "index"
@@ -57,9 +62,11 @@ class FaissStore(BatchStore):
         if self.path is not None:
             self.path.mkdir(parents=True, exist_ok=True)
         self._items = Items(None if self.path is None else self.path / _FILE, clock=clock)
-        chosen = as_embedder(stored_embedder(self._items) if embedder is None else embedder)
+        chosen = stored_embedder(embedder_name(self._items)) if embedder is None else as_embedder(embedder)
         self._vectors = open_vectors(self._items, chosen)
-        self._index = Index(self._vectors, None if self.path is None else Snapshots(self.path / _FOLDER))
+        self._snapshots = None if self.path is None else Snapshots(self.path / _FOLDER)
+        self._index = Index(self._vectors, self._snapshots)
+        self._reembedding: Reembedding | None = None
 
     @property
     def embedder(self) -> Embedder:
@@ -68,7 +75,7 @@ class FaissStore(BatchStore):
     def batch(self, ops: Iterable[Op]) -> list[Any]:
         """The results of `ops` in their order: reads see what was there before, writes are one durable transaction."""
         ops = list(ops)
-        self._sweep()
+        self._catch_up()
         results: list[Any] = [None if isinstance(op, PutOp) else self._read(op) for op in ops]
         puts = [op for op in ops if isinstance(op, PutOp)]
         if puts:
@@ -78,23 +85,63 @@ class FaissStore(BatchStore):
     def history(self, namespace: Namespace, key: str) -> list[Revision]:
         """Every change of a key, oldest first, deletions included; empty for a key that never was."""
         path = to_path(check_namespace(namespace))
-        with self._reader() as reader:
+        with self._items.read() as reader:
             return [to_revision(row) for row in reader.history(path, check_key(key))]
 
     def restore(self, namespace: Namespace, key: str, version: int) -> None:
         """Write what a key held at `version` as its newest version."""
         path = to_path(check_namespace(namespace))
-        with self._reader() as reader:
+        with self._items.read() as reader:
             found = next((row for row in reader.history(path, key) if row.version == version), None)
         if found is None or found.value is None:
             raise InputError(f"{namespace!r} {key!r} held nothing at version {version}; see history(namespace, key)")
         revision = to_revision(found)
         assert revision.value is not None  # a put has one
-        op = PutOp(namespace, key, revision.value, None, found.ttl, revision.provenance)
+        index = None if found.indexed is None else orjson.loads(found.indexed)
+        op = PutOp(namespace, key, revision.value, index, found.ttl, revision.provenance)
         self.batch([op._replace(valid_from=revision.valid_from, valid_to=revision.valid_to)])
+
+    def scratch(self) -> FaissStore:
+        """This store as it is now, to try things out on: what is written there stays there, in memory."""
+        return _Scratch(self)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts, sizes in bytes, and what of it is in memory."""
+        return maintenance.stats(self._items, self._vectors, self._index)
+
+    def check(self) -> list[str]:
+        """What is wrong with the files, one line each; empty for a store that is whole."""
+        return maintenance.check(self._items, self._vectors, self._snapshots)
+
+    def compact(self, *, keep_history: bool = True) -> None:
+        """Give back the room of vectors no item has any more, and of past revisions where history is not kept."""
+        maintenance.compact(self._items, self._vectors, self._snapshots, keep_history)
+
+    def export(self, file: str | Path) -> int:
+        """Write every item as a line of JSON; the number of items. Vectors and history are not exported."""
+        return maintenance.export(self._items, file)
+
+    def load(self, file: str | Path) -> int:
+        """Put every item of an exported file, times kept; the number of items."""
+        return maintenance.load(file, self.batch)
+
+    def reembed(
+        self, embedder: Embedder | Callable[..., Any] | str, *, progress: Progress | None = None, batch_size: int = 256
+    ) -> Reembedding:
+        """Change over to another embedder in the background: `.wait()` for it. Until then all goes on as before."""
+        self._reembedding = Reembedding(
+            self._items, self._vectors, as_embedder(embedder), self._change_over, progress, batch_size
+        )
+        return self._reembedding
+
+    def wait(self) -> None:
+        """Until no index is being built in the background. Answers are right without it; large shards get quicker."""
+        self._index.wait()
 
     def close(self) -> None:
         """Stop what runs in the background and let go of the files. Nothing is lost without it."""
+        if self._reembedding is not None:
+            self._reembedding.stop()
         self._index.close()
         self._items.close()
 
@@ -126,7 +173,7 @@ class FaissStore(BatchStore):
 
     def _get(self, op: GetOp) -> Item | None:
         path, key = to_path(check_namespace(op.namespace)), check_key(op.key)
-        with self._reader() as reader:
+        with self._items.read() as reader:
             last = reader.last(path, key)
             if last is None or last.seq is None:
                 return None
@@ -138,7 +185,7 @@ class FaissStore(BatchStore):
 
     def _search(self, op: SearchOp) -> list[SearchItem]:
         scope, query = scope_of(op, self._items.now()), query_of(op, self._vectors)
-        with self._reader() as reader, self._index.lock:
+        with self._items.read() as reader, self._index.lock:
             self._index.follow(reader, reader.status())
             found = search(op, scope, query, self._index, reader, self.ranking)
         if op.refresh_ttl and (kept := [item for item in found if item.expires_at is not None]):
@@ -146,13 +193,13 @@ class FaissStore(BatchStore):
         return found
 
     def _refresh(self, items: Sequence[SearchItem]) -> None:
-        with self._reader() as reader:
+        with self._items.read() as reader:
             lasts = [(item, reader.last(to_path(item.namespace), item.key)) for item in items]
             rows = reader.rows([last.seq for _, last in lasts if last is not None and last.seq is not None])
         self._items.touch([(row.path, row.key, row.ttl) for row in rows.values() if row.ttl is not None])
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
-        with self._reader() as reader:
+        with self._items.read() as reader:
             namespaces: Iterable[Namespace] = map(to_namespace, reader.paths(""))
         for condition in op.match_conditions or ():
             namespaces = [n for n in namespaces if _matches(condition, n)]
@@ -168,14 +215,38 @@ class FaissStore(BatchStore):
             ),
         )
 
-    def _reader(self) -> Any:
-        return self._items.read()
+    def _change_over(self, vectors: Vectors) -> None:
+        self._vectors = vectors
+        self._index.change_over(vectors)
+        if self._snapshots is not None:
+            self._snapshots.remove_all()
 
-    def _sweep(self) -> None:
+    def _catch_up(self) -> None:
         with self._items.read() as reader:
-            due = reader.status().next_expiry
-        if due is not None and due <= self._items.now():
+            status = reader.status()
+        self._vectors.follow(status)
+        if status.next_expiry is not None and status.next_expiry <= self._items.now():
             self._items.sweep()
+
+
+class _Scratch(FaissStore):
+    """A view of `below` with changes of its own."""
+
+    def __init__(self, below: FaissStore):
+        below._catch_up()
+        self.path, self.ranking, self._snapshots, self._reembedding = None, below.ranking, None, None
+        with below._items.read() as reader, below._index.lock:
+            fork = reader.status()
+            below._index.follow(reader, fork)
+            self._items = ScratchItems(below._items, fork)
+            self._vectors = ScratchVectors(self._items, below._vectors)
+            self._index = below._index.fork(self._vectors)
+
+    def close(self) -> None:
+        self._items.close()
+
+    def __repr__(self) -> str:
+        return f"<scratch view, {self.embedder!r}>"
 
 
 def _matches(condition: MatchCondition, namespace: Namespace) -> bool:

@@ -13,7 +13,8 @@ from collections import defaultdict
 import numpy as np
 
 from langmem_dspy.store.growing import Blocks
-from langmem_dspy.store.quantized import EXACT_UP_TO, Quantized, Stopped, build
+import langmem_dspy.store.quantized as codes
+from langmem_dspy.store.quantized import Quantized, Stopped, build
 from langmem_dspy.store.reader import Reader, Status
 from langmem_dspy.store.rows import PUT
 from langmem_dspy.store.shard import Shard
@@ -34,7 +35,7 @@ class Index:
         self.vectors = vectors
         self._snapshots = snapshots
         self._shards: dict[str, Shard] = {}
-        self._status = Status(0, None, vectors.generation, -1)
+        self._status = Status(0, None, vectors.generation, -1, None)
         self._width = vectors.width
         self._building: dict[str, threading.Thread] = {}
         self._closing = False
@@ -42,6 +43,7 @@ class Index:
     def follow(self, reader: Reader, status: Status) -> None:
         """Bring every shard in memory to `status`, the state that `reader` sees."""
         known = self._status
+        self.vectors.follow(status)
         anew = status.epoch != known.epoch or self._width != self.vectors.width
         if anew or status.seq < known.seq or status.seq - known.seq > _TOO_MANY_CHANGES:
             self._shards, self._width = {}, self.vectors.width
@@ -62,8 +64,13 @@ class Index:
         """An index of the same shards whose changes are its own; it quantizes nothing."""
         forked = Index(vectors, None)
         forked._shards = {path: shard.fork() for path, shard in self._shards.items()}
-        forked._status, forked._width, forked._closing = self._status, self._width, True
+        forked._status, forked._width, forked._closing = self._status._replace(epoch=0), self._width, True
         return forked
+
+    def change_over(self, vectors: Vectors) -> None:
+        """Go on with the vectors of another generation."""
+        with self.lock:
+            self.vectors, self._shards, self._width = vectors, {}, vectors.width
 
     def wait(self) -> None:
         """Until nothing is being built in the background."""
@@ -123,10 +130,10 @@ class Index:
             self._shards = others
 
     def _due(self, shard: Shard) -> bool:
-        if self._closing or shard.vectors is None or shard.size <= EXACT_UP_TO or shard.path in self._building:
+        if self._closing or shard.vectors is None or shard.size <= codes.EXACT_UP_TO or shard.path in self._building:
             return False
         done = 0 if shard.quantized is None else shard.quantized.size
-        return shard.size - done > max(EXACT_UP_TO // 2, done // _TAIL)
+        return shard.size - done > max(codes.EXACT_UP_TO // 2, done // _TAIL)
 
     def _build_in_background(self, shard: Shard) -> None:
         thread = threading.Thread(target=self._build, args=(shard,), name="langmem-quantize", daemon=True)

@@ -33,6 +33,8 @@ class Write(NamedTuple):
     valid_to: int | None = None
     if_version: int | None = None
     terms: bytes = b""
+    created: int | None = None
+    at: int | None = None
 
 
 class Items:
@@ -53,9 +55,9 @@ class Items:
         return int(self.clock() * 1e6)
 
     @contextmanager
-    def read(self) -> Iterator[Reader]:
+    def read(self, until: int | None = None) -> Iterator[Reader]:
         with self.database.read() as connection:
-            yield Reader(connection)
+            yield Reader(connection, until)
 
     def write(
         self,
@@ -138,10 +140,13 @@ class _Transaction:
         self._seq += 1
         live = write.value is not None
         version = 1 if last is None else last.version + 1
-        created = self._now if last is None or last.seq is None else last.created
+        at = self._now if write.at is None else write.at
+        created = write.created
+        if created is None:
+            created = at if last is None or last.seq is None else last.created
         self._known[write.path, write.key] = Last(self._seq if live else None, version, created)
         row = (
-            self._seq, ns, write.key, version, PUT if live else self._removal, self._now, created,
+            self._seq, ns, write.key, version, PUT if live else self._removal, at, created,
             None if last is None else last.seq, write.valid_from, write.valid_to, write.ttl, write.indexed,
             write.provenance, write.value, write.terms,
         )  # fmt: skip

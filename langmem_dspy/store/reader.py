@@ -9,19 +9,24 @@ from typing import Any, NamedTuple
 from langmem_dspy.store.rows import PUT, Row
 
 _COLUMNS = (
-    "r.seq, n.path, r.key, r.version, r.action, r.at, r.created, r.valid_from, r.valid_to, r.ttl, r.provenance, r.value"
+    "r.seq, n.path, r.key, r.version, r.action, r.at, r.created, r.valid_from, r.valid_to, r.ttl, r.indexed, "
+    "r.provenance, r.value"
 )
 _CHUNKS = (1, 16, 512)
 _AFTER_ALL = "\U0010ffff"
 
 
 class Status(NamedTuple):
-    """Where the log stands. What follows it starts anew when `epoch` changes: revisions were thrown away."""
+    """Where the log stands. What follows it starts anew when `epoch` changes: revisions were thrown away.
+
+    `width` is that of the active generation's vectors, None as long as there are none.
+    """
 
     seq: int
     next_expiry: int | None
     generation: int
     epoch: int
+    width: int | None
 
 
 class Last(NamedTuple):
@@ -75,7 +80,8 @@ class Reader:
             *self._sql.execute(
                 "SELECT (SELECT ifnull(max(seq), 0) FROM revisions), "
                 "(SELECT min(expires) FROM heads WHERE expires IS NOT NULL), "
-                "(SELECT value FROM meta WHERE name = 'generation'), (SELECT value FROM meta WHERE name = 'epoch')"
+                "(SELECT value FROM meta WHERE name = 'generation'), (SELECT value FROM meta WHERE name = 'epoch'), "
+                "(SELECT width FROM generations WHERE active)"
             ).fetchone()
         )
 

@@ -102,6 +102,8 @@ def _prepare(op: PutOp, vectors: Vectors) -> Prepared:
         valid_to,
         op.if_version,
         pack_terms("\n".join(found)) if found else b"",
+        to_micros(op.created_at, "created_at"),
+        to_micros(op.updated_at, "updated_at"),
     )
     if op.vector is not None:
         return Prepared(write, [], vectors.given(op.vector)[None])

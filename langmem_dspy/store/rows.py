@@ -30,6 +30,7 @@ class Row(NamedTuple):
     valid_from: int | None
     valid_to: int | None
     ttl: float | None
+    indexed: str | None
     provenance: str | None
     value: str | None
 

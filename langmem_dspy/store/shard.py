@@ -142,6 +142,7 @@ class Shard:
         slot = self.size
         self.ids.append(seq)
         self.alive.append(True)
+        data = data or None  # empty: looked at when the store was re-embedded, and found without text
         self.has_vector.append(data is not None)
         self.valid_from.append(-_ALWAYS if valid_from is None else valid_from)
         self.valid_to.append(_ALWAYS if valid_to is None else valid_to)

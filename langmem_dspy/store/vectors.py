@@ -14,11 +14,13 @@ import numpy as np
 from langmem_dspy.errors import EmbedderMismatch, InputError
 from langmem_dspy.store.embedders import Embedder, embed
 from langmem_dspy.store.items import Items
+from langmem_dspy.store.reader import Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _REMEMBERED = 4096
+_RE_EMBEDDED = "the store was re-embedded by another process since it was opened; open it again with that embedder"
 
 
 class Vectors:
@@ -32,6 +34,13 @@ class Vectors:
     @property
     def table(self) -> str:
         return f"vectors_{self.generation}"
+
+    def follow(self, status: Status) -> None:
+        """Learn the width another process may have set; raises `EmbedderMismatch` if it changed the generation."""
+        if status.generation != self.generation:
+            raise EmbedderMismatch(_RE_EMBEDDED)
+        if self.width is None:
+            self.width = status.width
 
     def of_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """`(n, d) float32`: remembered, stored, or embedded now in one call."""
@@ -77,9 +86,7 @@ class Vectors:
     def _claim(self, connection: sqlite3.Connection, vectors: Sequence[NDArray[np.float32] | None]) -> None:
         generation = connection.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()[0]
         if generation != self.generation:
-            raise EmbedderMismatch(
-                "the store was re-embedded by another process since it was opened; open it again with that embedder"
-            )
+            raise EmbedderMismatch(_RE_EMBEDDED)
         width = next((v.shape[-1] for v in vectors if v is not None), None)
         if width is None or self.width is not None:
             return
@@ -131,7 +138,10 @@ def open_vectors(items: Items, embedder: Embedder) -> Vectors:
             if row is None:
                 row = (make_generation(connection, embedder.name), embedder.name, None)
                 activate(connection, row[0])
-    if row[1] != embedder.name:
+    if row[1] != embedder.name and row[2] is None:  # nothing was embedded yet
+        with items.database.write() as connection:
+            connection.execute("UPDATE generations SET embedder = ? WHERE id = ?", (embedder.name, row[0]))
+    elif row[1] != embedder.name:
         raise EmbedderMismatch(
             f"this store holds vectors of {row[1]!r}, {row[2]} wide, and was opened with {embedder.name!r}: open it "
             "without embedder=... or with the former one, then change over with store.reembed(new_embedder)"
@@ -139,15 +149,19 @@ def open_vectors(items: Items, embedder: Embedder) -> Vectors:
     return Vectors(items, embedder, row[0], row[2])
 
 
-def stored_embedder(items: Items) -> str | None:
+def embedder_name(items: Items) -> str | None:
     """The name of the embedder whose vectors a store holds."""
     with items.database.read() as connection:
         row = _active(connection)
     return None if row is None else row[1]
 
 
-def make_generation(connection: sqlite3.Connection, name: str, width: int | None = None) -> int:
-    generation = connection.execute("INSERT INTO generations (embedder, width) VALUES (?, ?)", (name, width)).lastrowid
+def make_generation(
+    connection: sqlite3.Connection, name: str, width: int | None = None, number: int | None = None
+) -> int:
+    generation = connection.execute(
+        "INSERT INTO generations (id, embedder, width) VALUES (?, ?, ?)", (number, name, width)
+    ).lastrowid
     connection.execute(f"CREATE TABLE vectors_{generation} (seq INTEGER PRIMARY KEY, data BLOB NOT NULL)")
     connection.execute(
         f"CREATE TABLE embedded_{generation} (hash BLOB PRIMARY KEY, seq INTEGER NOT NULL, part INTEGER NOT NULL) "

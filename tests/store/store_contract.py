@@ -134,7 +134,8 @@ class StoreContract:
 
     FILTERS = [
         ({"a": 1}, "1"), ({"a": {"$eq": "x"}}, "2"), ({"a": {"$ne": 1}}, "2345"), ({"n": {"$gt": 2}}, "3"),
-        ({"n": {"$gte": 2}}, "23"), ({"n": {"$lt": 2}}, "1"), ({"n": {"$lte": 2}}, "12"), ({"n": {"$gt": 1, "$lt": 3}}, "2"),
+        ({"n": {"$gte": 2}}, "23"), ({"n": {"$lt": 2}}, "1"), ({"n": {"$lte": 2}}, "12"),
+        ({"n": {"$gt": 1, "$lt": 3}}, "2"),
         ({"a": {"$in": [1, "x"]}}, "12"), ({"n": {"$exists": False}}, "45"), ({"n": {"$exists": True}}, "123"),
         ({"$or": [{"a": 1}, {"n": 3}]}, "13"), ({"$and": [{"n": {"$gt": 1}}, {"n": {"$lt": 3}}]}, "2"),
         ({"$not": {"n": {"$gt": 1}}}, "145"), ({"n": {"$not": {"$gt": 1}}}, "145"), ({"deep": {"x": {"y": 5}}}, "4"),
@@ -264,7 +265,7 @@ class StoreContract:
                     assert len(store.search(("t", name), query="pie", limit=50)) == i + 1
                     if i % 5 == 4:
                         store.put(("t", name), str(i), {"content": "changed"})
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001
                 errors.append(error)
 
         threads = [threading.Thread(target=work, args=(f"n{i}",)) for i in range(6)]

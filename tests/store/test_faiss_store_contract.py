@@ -18,3 +18,11 @@ class TestInAFolder(StoreContract):
 
     def make(self):
         return FaissStore(self.path / "store")
+
+
+class TestScratch(StoreContract):
+    def make(self):
+        below = FaissStore()
+        below.put(("elsewhere", "carol"), "k", {"content": "not to be listed"})
+        below.delete(("elsewhere", "carol"), "k")
+        return below.scratch()

@@ -1,0 +1,96 @@
+"""A scratch view: the store as it was, and nothing that is done to it reaches the store."""
+
+import pytest
+
+from langmem_dspy.errors import StoreError
+from langmem_dspy.records import SupportsScratch
+from langmem_dspy.store import FaissStore
+
+ANN = ("memories", "ann")
+
+
+@pytest.fixture(params=["memory", "folder"])
+def store(request, tmp_path):
+    with FaissStore(None if request.param == "memory" else tmp_path / "s") as store:
+        for i in range(10):
+            store.put(ANN, f"k{i}", {"content": f"pie number {i}", "n": i})
+        yield store
+
+
+def contents(store, **options):
+    return {i.key: i.value["content"] for i in store.search((), limit=100, **options)}
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_scratch_view_starts_as_the_store_and_leaves_it_alone(store, warm):
+    if warm:  # with and without shards, postings and columns in memory
+        store.search(ANN, query="pie", filter={"n": {"$gte": 0}})
+    before = contents(store, query="pie"), [i.score for i in store.search(ANN, query="pie number 3")]
+    scratch = store.scratch()
+    assert contents(scratch, query="pie") == before[0]
+    assert [i.score for i in scratch.search(ANN, query="pie number 3")] == before[1]
+    scratch.put(ANN, "k3", {"content": "cake", "n": 3})
+    scratch.delete(ANN, "k4")
+    scratch.put(("new",), "k", {"content": "tea", "n": 1})
+    assert scratch.get(ANN, "k3").version == 2 and scratch.get(ANN, "k4") is None
+    assert scratch.search(ANN, query="cake")[0].key == "k3"
+    assert [i.key for i in scratch.search(ANN, filter={"n": {"$lte": 4}})] == ["k0", "k1", "k2", "k3"]
+    assert scratch.list_namespaces() == [ANN, ("new",)]
+    assert [r.version for r in scratch.history(ANN, "k4")] == [1, 2]
+    assert (contents(store, query="pie"), [i.score for i in store.search(ANN, query="pie number 3")]) == before
+    assert store.list_namespaces() == [ANN] and len(store.history(ANN, "k4")) == 1
+
+
+def test_what_the_store_does_later_is_not_seen(store):
+    scratch = store.scratch()
+    store.put(ANN, "k1", {"content": "changed"})
+    store.delete(ANN, "k2")
+    store.put(("later",), "k", {"content": "later"})
+    assert scratch.get(ANN, "k1").value["content"] == "pie number 1" and scratch.get(ANN, "k2") is not None
+    assert len(contents(scratch)) == 10 and "later" not in contents(scratch, query="later").values()
+    scratch.put(ANN, "k1", {"content": "mine"})
+    assert scratch.get(ANN, "k1").version == 2 and store.get(ANN, "k1").value["content"] == "changed"
+
+
+def test_two_views_do_not_see_each_other(store):
+    one, two = store.scratch(), store.scratch()
+    one.put(ANN, "k", {"content": "one"})
+    two.put(ANN, "k", {"content": "two"})
+    assert one.get(ANN, "k").value["content"] == "one" and two.get(ANN, "k").value["content"] == "two"
+
+
+def test_a_view_of_a_view_is_one_too(store):
+    outer = store.scratch()
+    outer.put(ANN, "k1", {"content": "outer"})
+    inner = outer.scratch()
+    inner.put(ANN, "k2", {"content": "inner"})
+    inner.delete(ANN, "k1")
+    outer.put(ANN, "k3", {"content": "outer later"})
+    assert inner.get(ANN, "k1") is None and inner.get(ANN, "k3").value["content"] == "pie number 3"
+    assert outer.get(ANN, "k1").value["content"] == "outer" and outer.get(ANN, "k2").value["content"] == "pie number 2"
+    assert len(contents(inner, query="inner")) == 9
+
+
+def test_texts_that_the_store_knows_are_not_embedded_again():
+    seen = []
+
+    def embedder(texts):
+        seen.extend(texts)
+        return [[1.0, len(text)] for text in texts]
+
+    store = FaissStore(embedder=embedder)
+    store.put(ANN, "k", {"content": "pie"})
+    store.scratch().put(ANN, "other", {"content": "pie"})
+    assert seen == ["pie"]
+
+
+def test_a_compacted_store_is_not_read_as_something_else(store):
+    scratch = store.scratch()
+    store.put(ANN, "k1", {"content": "changed"})
+    store.compact()
+    with pytest.raises(StoreError, match="make a new scratch"):
+        scratch.search(ANN)
+
+
+def test_it_is_what_the_protocol_promises(store):
+    assert isinstance(store, SupportsScratch)

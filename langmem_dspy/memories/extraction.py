@@ -6,13 +6,13 @@ right what could not be done.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dspy
 
+from langmem_dspy.awaiting import awaited
 from langmem_dspy.errors import InputError, ReplyError
 from langmem_dspy.memories.known import Shown, read_existing, show
 from langmem_dspy.memories.recalled import without_recalled
@@ -96,7 +96,7 @@ class MemoryManager(dspy.Module):
         return dspy.Prediction(memories=state.memories(), operations=state.operations(), dropped=state.dropped)
 
     async def aforward(self, messages: Any, existing: Any = None, max_steps: int = 1) -> dspy.Prediction:
-        return await asyncio.to_thread(self.forward, messages, existing, max_steps)
+        return await awaited(self.forward, messages, existing, max_steps)
 
     def work_through(
         self, state: State, messages: Sequence[Message], max_steps: int = 1, *, without_messages: bool = False
@@ -104,6 +104,7 @@ class MemoryManager(dspy.Module):
         """Bring `state` up to date with a conversation; with none, do nothing unless `without_messages`."""
         if not isinstance(max_steps, int) or isinstance(max_steps, bool) or max_steps < 1:
             raise InputError(f"max_steps is a number of requests of at least 1, not {max_steps!r}")
+        state.rules = self.rules
         said = without_recalled(messages)
         pieces: list[Sequence[Message]] = list(chunk(said, self.max_input_tokens))
         if not pieces and without_messages and state.present():

@@ -23,6 +23,7 @@ from langmem_dspy.memories.schemas import (
     validated,
 )
 from langmem_dspy.messages import escape, estimated_tokens
+from langmem_dspy.records import Item
 
 _FORMS = (
     "text, a pydantic object, (id, content), (id, schema name, content), an ExtractedMemory, a store item, or a dict "
@@ -43,7 +44,7 @@ class Known:
     model: type[BaseModel]
     content: BaseModel
     original: BaseModel | None = None
-    source: Any = None
+    source: Item | None = None
     deleted: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
     cleared: tuple[str, ...] = ()
@@ -54,7 +55,10 @@ class Known:
 
     @property
     def changed(self) -> bool:
-        return self.original is not None and self.content is not self.original
+        """Whether it is not as it was at first; a new one is not."""
+        if self.original is None or self.deleted:
+            return True
+        return self.content is not self.original and document_of(self.original) != self.document
 
     def says(self) -> tuple[str, Any]:
         return self.schema, fingerprint(self.document)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
@@ -25,7 +25,6 @@ from langmem_dspy.memories.schemas import (
     Operation,
     Schemas,
     Update,
-    document_of,
     field_names,
     merged,
     text_field,
@@ -98,11 +97,15 @@ class _Refused(Exception):
 
 @dataclass
 class State:
-    """The memories while a conversation is worked through, and what could not be done to them."""
+    """The memories while a conversation is worked through, and what could not be done to them.
+
+    `new_id` names a new memory, given with its content and no id yet.
+    """
 
     known: list[Known]
     rules: Rules
     dropped: list[Dropped] = field(default_factory=list)
+    new_id: Callable[[Known], str] = lambda known: str(uuid.uuid4())
 
     def apply(self, proposals: Iterable[Proposed], shown: Shown) -> list[tuple[Proposed, str]]:
         """Carry out what can be done; what the model could put right comes back with the reason."""
@@ -156,10 +159,11 @@ class State:
             names = ", ".join(self.rules.schemas)
             raise _Refused(f"schema_name must be one of {names}, not {proposed.schema_name!r}", mendable=True)
         document = self._fitting(_content(proposed, model), model, proposed, shown)
-        new = Known(str(uuid.uuid4()), model.__name__, model, _valid(model, document))
+        new = Known("", model.__name__, model, _valid(model, document))
         twin = next((one for one in self.present() if one.says() == new.says()), None)
         if twin is not None:
             raise _Refused(f"already known as {shown.handle(twin)}" + (f" ({twin.id})" if twin.original else ""))
+        new.id = self.new_id(new)
         self.known.append(new)
         touched[new] = set(document)
 
@@ -211,19 +215,13 @@ class State:
         """The net change: one operation for each memory that is not as it was."""
         return [operation for one in self.known if (operation := _operation(one)) is not None]
 
-    def same_but(self, rules: Rules) -> State:
-        """This very state under other rules."""
-        return replace(self, rules=rules)
-
 
 def _operation(known: Known) -> Operation | None:
     if known.original is None:
         return None if known.deleted else Insert(known.id, known.content)
     if known.deleted:
         return Delete(known.id, known.original)
-    if known.changed and document_of(known.original) != known.document:
-        return Update(known.id, known.content, known.original, known.changes, known.cleared)
-    return None
+    return Update(known.id, known.content, known.original, known.changes, known.cleared) if known.changed else None
 
 
 def rejection(rejected: Sequence[tuple[Proposed, str]]) -> list[str]:

@@ -95,6 +95,8 @@ class Schemas(Mapping[str, type[BaseModel]]):
     """The schemas a memory may have, by name. Built from pydantic models, JSON schemas, `str`, or None for text."""
 
     def __init__(self, schemas: Any = None) -> None:
+        if isinstance(schemas, Schemas):
+            schemas = list(schemas.values())
         given = [schemas] if _is_one(schemas) else list(schemas or ())
         models = [_model(schema, i) for i, schema in enumerate(given)] or [Memory]
         self._models = {model.__name__: model for model in models}

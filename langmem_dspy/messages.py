@@ -216,15 +216,13 @@ def estimated_tokens(text: str) -> int:
 
 
 def split_text(text: str, max_tokens: int) -> list[str]:
-    """`text` in pieces of at most about `max_tokens`, cut at the last paragraph, sentence or word that fits."""
+    """`text` in pieces of at most about `max_tokens`, cut after the last paragraph, else line, sentence or word."""
     size = max(4 * max_tokens, 16)
     pieces = []
     while len(text) > size or len(text.encode("utf-8", "replace")) > size:
         head = text[:size].encode("utf-8", "replace")[:size].decode("utf-8", "ignore")
-        cut = max(
-            (head.rfind(mark) + len(mark) for mark in ("\n\n", "\n", ". ", " ") if head.rfind(mark) > len(head) // 2),
-            default=len(head),
-        )
+        ends = (head.rfind(mark) + len(mark) for mark in ("\n\n", "\n", ". ", " ") if head.rfind(mark) > len(head) // 2)
+        cut = next(ends, len(head))
         pieces.append(text[:cut])
         text = text[cut:]
     return [*pieces, text]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import dspy
-from dspy.lm15 import Request, Response
+from dspy.lm15 import LM15Error, Request, Response, request_from_openai_chat
 from dspy.utils.exceptions import LMUnsupportedFeatureError
 
 from langmem_dspy.errors import InputError, TruncatedReply
@@ -34,18 +35,22 @@ class MeteredLM(dspy.LM):
 
         if not isinstance(lm, dspy.BaseLM):
             raise InputError(f"expected a dspy.LM, got {type(lm).__name__} {lm!r}; wrap a model string in dspy.LM(...)")
-        engine = _MeteredEngine(lm, meter, role, whole)
+        settings = {key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}
+        extensions = _extensions(settings)
+        engine = _MeteredEngine(lm, meter, role, whole, extensions)
+        # The cache's key would not hold the extensions, so that models that differ in them would share replies.
+        cached = lm.cache and getattr(lm, "_cache_responses", True) and meter.replies is None and not extensions
         super().__init__(
             lm.model,
             model_type=lm.model_type,
-            cache=lm.cache and getattr(lm, "_cache_responses", True) and meter.replies is None,
+            cache=cached,
             num_retries=getattr(lm, "num_retries", 0),
             callbacks=lm.callbacks,
             use_developer_role=getattr(lm, "use_developer_role", False),
             engine=engine,
             async_engine=_AsyncMeteredEngine(engine),
         )
-        self.kwargs = {key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}
+        self.kwargs = {key: value for key, value in settings.items() if key not in (*extensions, "extra_body")}
         self.history = lm.history  # `lm.inspect_history()` keeps working for the LM the user holds
         self._meter, self._role = meter, role
 
@@ -72,13 +77,19 @@ class MeteredLM(dspy.LM):
             _REACHED_ENGINE.reset(token)
 
 
+# Settings that DSPy takes out of a request itself.
+_DSPYS_OWN = ("n", "num_generations", "rollout_id", "prompt_cache", "response_format")
+
 # The requests of the LM call under way that got past DSPy's cache.
 _REACHED_ENGINE: contextvars.ContextVar[list[Request] | None] = contextvars.ContextVar("reached_engine", default=None)
 
 
 class _MeteredEngine:
-    def __init__(self, lm: dspy.BaseLM, meter: Meter, role: Role, whole: bool) -> None:
+    def __init__(
+        self, lm: dspy.BaseLM, meter: Meter, role: Role, whole: bool, extensions: Mapping[str, Any]
+    ) -> None:
         self.lm, self.meter, self.role, self.whole = lm, meter, role, whole
+        self.extensions = dict(extensions)
         # A copy of DSPy's own LM makes single attempts, so that its retries pass through the meter one by one. Other
         # classes of LM are called as they are: a copy would lose the state they keep, and DSPy never retries them.
         self.copied = isinstance(lm, dspy.LM) and type(lm).forward is dspy.LM.forward
@@ -100,11 +111,18 @@ class _MeteredEngine:
         return set(self.lm.supported_params)
 
     def complete(self, request: Request) -> Response:
+        request = self.extended(request)
         if (response := self.replayed(request)) is None:
             with self.single_attempt() as (lm, costs):
                 response = lm(request, cache=False)
             self.settle(request, response, costs)
         return self.checked(response)
+
+    def extended(self, request: Request) -> Request:
+        if not self.extensions:
+            return request
+        extensions = {**self.extensions, **(request.config.extensions or {})}
+        return replace(request, config=replace(request.config, extensions=extensions))
 
     def replayed(self, request: Request) -> Response | None:
         if (reached := _REACHED_ENGINE.get()) is not None:
@@ -151,6 +169,7 @@ class _AsyncMeteredEngine:
 
     async def complete(self, request: Request) -> Response:
         engine = self.sync
+        request = engine.extended(request)
         if (response := await asyncio.to_thread(engine.replayed, request)) is None:
             with engine.single_attempt() as (lm, costs):
                 response = await _acall(lm, request, threaded=not engine.copied)
@@ -176,3 +195,17 @@ def _spent(response: Response, cost: float | None) -> Usage:
         cost=cost or 0.0,
         unpriced_calls=int(cost is None),
     )
+
+
+def _extensions(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an LM that only its provider knows: DSPy has no place for them in a Request but `extensions`."""
+    found = {key: value for key, value in settings.items() if key not in _DSPYS_OWN and not _has_place(key, value)}
+    return {**found.pop("extra_body", {}), **found}
+
+
+def _has_place(key: str, value: Any) -> bool:
+    try:
+        request_from_openai_chat({"model": "any", "messages": [{"role": "user", "content": "any"}], key: value})
+    except (LM15Error, TypeError, ValueError):
+        return value is None
+    return True

@@ -54,6 +54,7 @@ class Delivery:
         self._unsent: deque[Point] = deque()
         self._points: set[tuple[str, int]] = set()
         self._sent_state: tuple[int, bool] | None = None
+        self._ended: tuple[str, int] | None = None
         self._claim: FileLock | None = None
 
     @property
@@ -168,8 +169,10 @@ class Delivery:
         if self.registry:
             program = self.spool.about().get("program") or unnamed_program(self.history.started.get("prompts") or {})
             PromptRegistry(client, experiment_id, self._run).register(self.history, program)
-        status = "FAILED" if self.failed else "FINISHED"
-        client.set_terminated(self._run, status, end_time=int(finished["at"] * 1000))
+        ending = "FAILED" if self.failed else "FINISHED", int(finished["at"] * 1000)
+        if ending != self._ended:  # MLflow prints a link each time; a late score is no second end
+            client.set_terminated(self._run, ending[0], end_time=ending[1])
+            self._ended = ending
 
     def _log_datasets(self, client: MlflowClient, run: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,26 +48,16 @@ class TrackingStore:
         return Path(path) if self.uri.startswith(_SQLITE) and path not in ("", ":memory:") else None
 
     def check(self) -> None:
-        """Raise `TrackingError` within seconds if this is a server that does not answer."""
-        if not self.remote:
-            return
-        import requests
-
-        try:
-            # Any answer will do, a refusal too: MLflow itself says better what is wrong with it.
-            requests.get(f"{self.uri.rstrip('/')}/health", timeout=SIGN_OF_LIFE_SECONDS).close()
-        except requests.exceptions.SSLError:
-            return
-        except requests.RequestException as error:
-            reason = "does not answer" if isinstance(error, requests.Timeout) else "cannot be reached"
-            raise TrackingError(f"the MLflow server at {_without_password(self.uri)} {reason}") from error
+        """Raise `TrackingError` within seconds if a server does not answer or a SQLite file cannot be opened."""
+        if self.file is not None:
+            self._check_file(self.file)
+        elif self.remote:
+            self._check_server()
 
     def client(self) -> MlflowClient:
         """A client of the store. `check` first: MLflow itself would wait for minutes."""
         from mlflow import MlflowClient
 
-        if self.file is not None:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=self.uri)
 
     def experiment_id(self, client: MlflowClient, name: str) -> str:
@@ -79,6 +70,26 @@ class TrackingStore:
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
+
+    def _check_file(self, file: Path) -> None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(file, timeout=3)) as connection:
+                connection.execute("PRAGMA schema_version")
+        except (OSError, sqlite3.Error) as error:
+            raise TrackingError(f"the MLflow store in {file} cannot be opened: {error}") from error
+
+    def _check_server(self) -> None:
+        import requests
+
+        try:
+            # Any answer will do, a refusal too: MLflow itself says better what is wrong with it.
+            requests.get(f"{self.uri.rstrip('/')}/health", timeout=SIGN_OF_LIFE_SECONDS).close()
+        except requests.exceptions.SSLError:
+            return
+        except requests.RequestException as error:
+            reason = "does not answer" if isinstance(error, requests.Timeout) else "cannot be reached"
+            raise TrackingError(f"the MLflow server at {_without_password(self.uri)} {reason}") from error
 
 
 def resolve_store(tracking_uri: str | os.PathLike[str] | None = None) -> TrackingStore:

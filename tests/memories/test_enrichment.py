@@ -73,7 +73,7 @@ def test_related_memories_are_found_in_one_batch_and_updated_in_place(store):
     assert all(isinstance(op, SearchOp) for op in searches) and len(writes) == len(reads) == 1
     contents = [item.value["content"] for item in store.search(NS, query="shoo-fly pie", limit=50)]
     assert "User dislikes shoo-fly pie" not in contents, "what is contradicted is not left beside the new one"
-    assert [r.value["content"] for r in store.history(NS, "pie")][0] == "User dislikes shoo-fly pie"
+    assert store.history(NS, "pie")[0].value["content"] == "User dislikes shoo-fly pie"
 
 
 def test_the_whole_conversation_is_searched_not_only_its_end(store):

@@ -7,6 +7,7 @@ a variable of its own and leaves everything else alone.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ MAX_TEXT = 100_000  # characters that the registry takes
 BEST = "best"
 # The tag by which MLflow shows a prompt on an experiment's page.
 _EXPERIMENTS = "_mlflow_experiment_ids"
+# The tag by which MLflow shows on a run's page which prompts it used.
+_LINKED = "mlflow.linkedPrompts"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class PromptRegistry:
         if results is None:
             return
         names = prompt_names(program, results.baseline.prompts)
+        linked: list[dict[str, str]] = []
         for predictor, name in names.items():
             if not all(self._can_hold(name, c.prompts[predictor]) for c in (results.baseline, results.best)):
                 continue
@@ -50,6 +54,10 @@ class PromptRegistry:
                 version = self._version_of(name, predictor, candidate, results)
                 self._measure(name, version, _measurement(history, candidate))
                 self._promote(name, version)
+                link = {"name": name, "version": str(version.version)}
+                linked += [] if link in linked else [link]
+        # Not by `link_prompt_version_to_run`: MLflow 3.17 looks for the run in the process's default store there.
+        self.client.set_tag(self.run, _LINKED, json.dumps(linked))
 
     def _can_hold(self, name: str, text: str) -> bool:
         held = bool(text.strip()) and len(text) <= MAX_TEXT
@@ -74,7 +82,6 @@ class PromptRegistry:
         if version is None:
             message = clean(_message(predictor, candidate, results), 4000)
             version = self.client.create_prompt_version(name, text, description=message)
-        self.client.link_prompt_version_to_run(self.run, self.client.get_prompt_version(name, version.version))
         return version
 
     def _versions(self, name: str) -> list[Any]:

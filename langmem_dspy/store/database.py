@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ class Database:
         except BaseException:
             self._writer.close()
             raise
+        weakref.finalize(self, _close, self._idle, self._writer)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -82,9 +84,7 @@ class Database:
             if self._closed:
                 return
             self._closed = True
-            while self._idle:
-                self._idle.pop().close()
-            self._writer.close()
+            _close(self._idle, self._writer)
 
     def _connect(self) -> sqlite3.Connection:
         target = ":memory:" if self.path is None else str(self.path)
@@ -106,3 +106,9 @@ class Database:
                 "this store was opened before the process forked, and SQLite's connections do not survive that; "
                 "open FaissStore(path) in the child process"
             )
+
+
+def _close(idle: list[sqlite3.Connection], writer: sqlite3.Connection) -> None:
+    while idle:
+        idle.pop().close()
+    writer.close()

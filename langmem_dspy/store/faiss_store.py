@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,10 +30,11 @@ from langmem_dspy.store.embedders import Embedder, as_embedder, stored_embedder
 from langmem_dspy.store.generations import Progress, Reembedding
 from langmem_dspy.store.index import Index
 from langmem_dspy.store.items import Clock, Items
+from langmem_dspy.store.reader import Reader, Status
 from langmem_dspy.store.requests import Prepared, prepare, query_of, scope_of
 from langmem_dspy.store.rows import to_item, to_namespace, to_path, to_revision
 from langmem_dspy.store.scratch import ScratchItems, ScratchVectors
-from langmem_dspy.store.search import Ranking, search
+from langmem_dspy.store.search import Ranking, reordered, search
 from langmem_dspy.store.snapshots import Snapshots
 from langmem_dspy.store.values import check_key
 from langmem_dspy.store.vectors import Vectors, embedder_name, open_vectors
@@ -75,7 +77,6 @@ class FaissStore(BatchStore):
     def batch(self, ops: Iterable[Op]) -> list[Any]:
         """The results of `ops` in their order: reads see what was there before, writes are one durable transaction."""
         ops = list(ops)
-        self._catch_up()
         results: list[Any] = [None if isinstance(op, PutOp) else self._read(op) for op in ops]
         puts = [op for op in ops if isinstance(op, PutOp)]
         if puts:
@@ -173,7 +174,7 @@ class FaissStore(BatchStore):
 
     def _get(self, op: GetOp) -> Item | None:
         path, key = to_path(check_namespace(op.namespace)), check_key(op.key)
-        with self._items.read() as reader:
+        with self._reading() as (reader, _):
             last = reader.last(path, key)
             if last is None or last.seq is None:
                 return None
@@ -185,9 +186,12 @@ class FaissStore(BatchStore):
 
     def _search(self, op: SearchOp) -> list[SearchItem]:
         scope, query = scope_of(op, self._items.now()), query_of(op, self._vectors)
-        with self._items.read() as reader, self._index.lock:
-            self._index.follow(reader, reader.status())
-            found = search(op, scope, query, self._index, reader, self.ranking)
+        ranking = self.ranking if query is not None else Ranking()
+        with self._reading() as (reader, status), self._index.lock:
+            self._index.follow(reader, status)
+            found = search(op, scope, query, self._index, reader, ranking.pool)
+        if ranking.reorders:  # outside of the lock: a reranker may be a model
+            found = reordered(found, op, ranking, scope.now)
         if op.refresh_ttl and (kept := [item for item in found if item.expires_at is not None]):
             self._refresh(kept)
         return found
@@ -199,7 +203,7 @@ class FaissStore(BatchStore):
         self._items.touch([(row.path, row.key, row.ttl) for row in rows.values() if row.ttl is not None])
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
-        with self._items.read() as reader:
+        with self._reading() as (reader, _):
             namespaces: Iterable[Namespace] = map(to_namespace, reader.paths(""))
         for condition in op.match_conditions or ():
             namespaces = [n for n in namespaces if _matches(condition, n)]
@@ -221,11 +225,15 @@ class FaissStore(BatchStore):
         if self._snapshots is not None:
             self._snapshots.remove_all()
 
-    def _catch_up(self) -> None:
-        with self._items.read() as reader:
-            status = reader.status()
-        self._vectors.follow(status)
-        if status.next_expiry is not None and status.next_expiry <= self._items.now():
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[Reader, Status]]:
+        """One state of the log in which nothing has expired."""
+        while True:
+            with self._items.read() as reader:
+                status = reader.status()
+                if status.next_expiry is None or status.next_expiry > self._items.now():
+                    yield reader, status
+                    return
             self._items.sweep()
 
 
@@ -233,10 +241,8 @@ class _Scratch(FaissStore):
     """A view of `below` with changes of its own."""
 
     def __init__(self, below: FaissStore):
-        below._catch_up()
         self.path, self.ranking, self._snapshots, self._reembedding = None, below.ranking, None, None
-        with below._items.read() as reader, below._index.lock:
-            fork = reader.status()
+        with below._reading() as (reader, fork), below._index.lock:
             below._index.follow(reader, fork)
             self._items = ScratchItems(below._items, fork)
             self._vectors = ScratchVectors(self._items, below._vectors)

@@ -77,6 +77,8 @@ class Fields:
         if isinstance(node, Condition):
             return self._fields[node.path].mask(node)
         masks = [self.mask(part) for part in node.parts]
+        if len(masks) == 1 and node.kind != "not":
+            return masks[0]
         combine = np.logical_and if node.kind == "and" else np.logical_or
         mask: NDArray[np.bool_] = combine.reduce(masks)
         return ~mask if node.kind == "not" else mask

@@ -6,7 +6,6 @@ What was embedded is committed batch by batch, so a run that was killed goes on 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import numpy as np
 import orjson
 
 from langmem_dspy.errors import InputError
+from langmem_dspy.store.background import Background
 from langmem_dspy.store.embedders import Embedder, embed
 from langmem_dspy.store.items import Items
 from langmem_dspy.store.values import texts
@@ -30,7 +30,8 @@ Progress = Callable[[int, int], None]
 class Reembedding:
     """The change to another embedder while the store goes on with the former one.
 
-    `progress(done, total)` is called after each batch. `adopt(vectors)` when the store has switched.
+    `finished` once the store has switched, `error` what stopped it. `progress(done, total)` is called after each batch,
+    `adopt(vectors)` when the store has switched.
     """
 
     def __init__(
@@ -48,34 +49,29 @@ class Reembedding:
             raise InputError(f"batch_size is at least 1, not {batch_size}")
         self._items, self._former, self._embedder, self._adopt = items, former, embedder, adopt
         self._progress, self._batch_size = progress, batch_size
-        self._stopped = False
+        self.finished = False
         self.done = self.total = 0
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="langmem-reembed", daemon=True)
-        self._thread.start()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the store has switched."""
-        return not self._thread.is_alive() and not self._stopped and self.error is None
+        self._background = Background(self)
+        self._background.start("reembed", self._run)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until it is over or `timeout` seconds are; whether the store has switched. Raises what went wrong."""
-        self._thread.join(timeout)
+        self._background.wait(timeout)
         if self.error is not None:
             raise self.error
         return self.finished
 
     def stop(self) -> None:
         """Stop after the current batch; the next one goes on from there."""
-        self._stopped = True
-        self._thread.join()
+        self._background.stop()
 
-    def _run(self) -> None:
+    def _run(self, should_stop: Callable[[], bool]) -> None:
         try:
             generation = self._begin()
-            while not self._stopped:
+            while not should_stop():
                 if not self._embed_some(generation) and self._switch(generation):
+                    self.finished = True
                     return
         except BaseException as error:  # handed to whoever waits, and said to whoever does not
             self.error = error

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from langmem_dspy.store.growing import Blocks
 import langmem_dspy.store.quantized as codes
+from langmem_dspy.store.background import Background
+from langmem_dspy.store.growing import Blocks
 from langmem_dspy.store.quantized import Quantized, Stopped, build
 from langmem_dspy.store.reader import Reader, Status
 from langmem_dspy.store.rows import PUT
@@ -37,8 +40,9 @@ class Index:
         self._shards: dict[str, Shard] = {}
         self._status = Status(0, None, vectors.generation, -1, None)
         self._width = vectors.width
-        self._building: dict[str, threading.Thread] = {}
-        self._closing = False
+        self._background = Background(self)
+        self._quantizes = True
+        self._given_up: set[str] = set()
 
     def follow(self, reader: Reader, status: Status) -> None:
         """Bring every shard in memory to `status`, the state that `reader` sees."""
@@ -57,14 +61,14 @@ class Index:
         if shard is None:
             shard = self._shards[path] = self._restore(path, reader) or self._load(path, reader)
         if self._due(shard):
-            self._build_in_background(shard)
+            self._background.start(path, partial(self._build, shard))
         return shard
 
     def fork(self, vectors: Vectors) -> Index:
         """An index of the same shards whose changes are its own; it quantizes nothing."""
         forked = Index(vectors, None)
         forked._shards = {path: shard.fork() for path, shard in self._shards.items()}
-        forked._status, forked._width, forked._closing = self._status._replace(epoch=0), self._width, True
+        forked._status, forked._width, forked._quantizes = self._status._replace(epoch=0), self._width, False
         return forked
 
     def change_over(self, vectors: Vectors) -> None:
@@ -74,13 +78,10 @@ class Index:
 
     def wait(self) -> None:
         """Until nothing is being built in the background."""
-        while threads := [thread for thread in list(self._building.values()) if thread.is_alive()]:
-            for thread in threads:
-                thread.join()
+        self._background.wait()
 
     def close(self) -> None:
-        self._closing = True
-        self.wait()
+        self._background.stop()
 
     def describe(self) -> dict[str, int]:
         """How much of the store is in memory."""
@@ -130,30 +131,26 @@ class Index:
             self._shards = others
 
     def _due(self, shard: Shard) -> bool:
-        if self._closing or shard.vectors is None or shard.size <= codes.EXACT_UP_TO or shard.path in self._building:
+        if not self._quantizes or shard.vectors is None or shard.size <= codes.EXACT_UP_TO:
+            return False
+        if shard.path in self._given_up or self._background.runs(shard.path):
             return False
         done = 0 if shard.quantized is None else shard.quantized.size
         return shard.size - done > max(codes.EXACT_UP_TO // 2, done // _TAIL)
 
-    def _build_in_background(self, shard: Shard) -> None:
-        thread = threading.Thread(target=self._build, args=(shard,), name="langmem-quantize", daemon=True)
-        self._building[shard.path] = thread
-        thread.start()
-
-    def _build(self, shard: Shard) -> None:
+    def _build(self, shard: Shard, should_stop: Callable[[], bool]) -> None:
         try:
             with self.lock:
                 assert shard.vectors is not None  # `_due` saw them
                 vectors, size, status = shard.vectors.fork(), shard.size, self._status
-            quantized = build(vectors, size, lambda: self._closing)
+            quantized = build(vectors, size, should_stop)
             stamp = Stamp(shard.path, status.generation, status.epoch, status.seq, size, vectors.width)
             self._adopt(shard, quantized, stamp)
         except Stopped:
             pass
         except Exception:  # the thread's last resort: the exact answers go on, and the log says why
+            self._given_up.add(shard.path)
             logger.exception("quantizing %r failed; its searches stay exact", shard.path)
-        finally:
-            self._building.pop(shard.path, None)
 
     def _adopt(self, shard: Shard, quantized: Quantized, stamp: Stamp) -> None:
         file = None

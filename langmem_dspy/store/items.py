@@ -70,21 +70,17 @@ class Items:
         `attach(connection, seqs)` runs inside the transaction. `last` looks a key up where this log does not know it.
         """
         with self.database.write() as connection:
-            seqs = _Transaction(connection, self.now(), self._after, last).run(writes)
+            now = self.now()
+            _expire(connection, now, self._after)
+            seqs = _Transaction(connection, now, self._after, last).run(writes)
             if attach is not None:
                 attach(connection, seqs)
             return seqs
 
     def sweep(self) -> int:
         """Delete what has expired, as revisions of their own; the number of items."""
-        now = self.now()
         with self.database.write() as connection:
-            expired = connection.execute(
-                "SELECT n.path, h.key FROM heads h JOIN namespaces n ON n.id = h.ns WHERE h.expires <= ?", (now,)
-            ).fetchall()
-            writes = [Write(path, key, None) for path, key in expired]
-            _Transaction(connection, now, self._after, None, EXPIRE).run(writes)
-        return len(expired)
+            return _expire(connection, self.now(), self._after)
 
     def touch(self, keys: Sequence[tuple[str, str, float]]) -> None:
         """Begin the ttl, in minutes, of (path, key, ttl) anew."""
@@ -188,6 +184,14 @@ class _Transaction:
                 f"{to_namespace(write.path)!r} {write.key!r} is at version {found}, not {write.if_version}: "
                 "someone wrote in between; read it again, apply your change and retry (0 means: must not exist)"
             )
+
+
+def _expire(connection: sqlite3.Connection, now: int, after: int) -> int:
+    due = "SELECT n.path, h.key FROM heads h JOIN namespaces n ON n.id = h.ns WHERE h.expires <= ?"
+    writes = [Write(path, key, None) for path, key in connection.execute(due, (now,))]
+    if writes:
+        _Transaction(connection, now, after, None, EXPIRE).run(writes)
+    return len(writes)
 
 
 _LAST = "SELECT seq, version, action, created FROM revisions WHERE ns = ? AND key = ? ORDER BY version DESC LIMIT 1"

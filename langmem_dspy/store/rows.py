@@ -78,12 +78,13 @@ def load_provenance(text: str | None) -> Provenance | None:
 
 def item_fields(row: Row, expires: int | None) -> dict[str, Any]:
     """The fields of an `Item`, for itself or for a `SearchItem`."""
+    updated = to_time(row.at)
     return {
         "namespace": to_namespace(row.path),
         "key": row.key,
         "value": orjson.loads(row.value or "{}"),
-        "created_at": to_time(row.created),
-        "updated_at": to_time(row.at),
+        "created_at": updated if row.created == row.at else to_time(row.created),
+        "updated_at": updated,
         "version": row.version,
         "provenance": load_provenance(row.provenance),
         "valid_from": to_time(row.valid_from),

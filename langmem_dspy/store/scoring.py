@@ -69,11 +69,12 @@ def score(shard: Shard, mask: NDArray[np.bool_], query: Query, total: Statistics
 
 def _dense(shard: Shard, mask: NDArray[np.bool_], query: Query) -> Scored:
     assert query.vector is not None  # the mode is refused without
-    slots = _nearest(shard, mask & shard.has_vector.array, query.vector)
+    if shard.without_vector:
+        mask = mask & shard.has_vector.array
+    slots = _nearest(shard, mask, query.vector)
     if slots is None:
-        cosines = shard.cosines(query.vector)
-        slots = np.flatnonzero(mask & shard.has_vector.array)
-        cosines = cosines[slots]
+        slots = np.flatnonzero(mask)
+        cosines = shard.cosines(query.vector)[slots]
     else:
         cosines = shard.cosines_of(slots, query.vector)
     nothing = np.full(len(slots), np.nan, np.float32)

@@ -46,6 +46,11 @@ class Ranking:
     def reorders(self) -> bool:
         return bool(self.recency or self.importance or self.reranker)
 
+    @property
+    def pool(self) -> int:
+        """How many times as many items as are asked for are looked at."""
+        return _POOL if self.reorders else 1
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -63,23 +68,38 @@ class _Hit:
 
     seq: int
     score: float | None
-    parts: tuple[float, ...] | None = None
+    parts: Sequence[float] = ()
 
 
 def search(
-    op: SearchOp, scope: Scope, query: Query | None, index: Index, reader: Reader, ranking: Ranking
+    op: SearchOp, scope: Scope, query: Query | None, index: Index, reader: Reader, pool: int = 1
 ) -> list[SearchItem]:
-    """The items that `op` asks for; without a query they are listed. Hold `index.lock`."""
+    """The items that `op` asks for; without a query they are listed. Hold `index.lock`.
+
+    With a `pool` above 1: the best of that many times as many, from the first on, for `reordered`.
+    """
     shards = [index.shard(path, reader) for path in reader.paths(scope.prefix)]
     masks = _masks(shards, scope, reader)
-    wanted = op.offset + op.limit
-    reorder = query is not None and ranking.reorders
-    hits = [] if query is None else _best(op, shards, masks, query, reader, wanted * _POOL if reorder else wanted)
+    wanted = (op.offset + op.limit) * pool
+    hits = [] if query is None else _best(op, shards, masks, query, reader, wanted)
     if len(hits) < wanted and (op.min_score is None or op.min_score <= 0):
-        filled = _fill(shards, masks, query, reader, {hit.seq for hit in hits}, wanted - len(hits))
-        hits += filled if op.min_score is None else [hit for hit in filled if hit.score is not None]
-    items = _fetch(hits if reorder else hits[op.offset : wanted], reader, op.explain)
-    return _reordered(items, op, ranking, scope)[op.offset : wanted] if reorder else items
+        filled = _fill(shards, masks, query, reader, {hit.seq for hit in hits})
+        if op.min_score is not None:
+            filled = (hit for hit in filled if hit.score is not None)
+        hits += islice(filled, wanted - len(hits))
+    return _fetch(hits if pool > 1 else hits[op.offset : wanted], reader, op.explain)
+
+
+def reordered(items: list[SearchItem], op: SearchOp, ranking: Ranking, now: int) -> list[SearchItem]:
+    """The page that `op` asks for, of `items` as `ranking` orders them."""
+    weighed = [_weighed(item, ranking, now) for item in items]
+    if ranking.reranker is not None:
+        scores = [float(score) for score in ranking.reranker(op.query or "", weighed)]
+        if len(scores) != len(weighed):
+            raise InputError(f"the reranker gave {len(scores)} scores for {len(weighed)} items; it gives one for each")
+        weighed = [_rescored(item, score, "reranked") for item, score in zip(weighed, scores, strict=True)]
+    weighed.sort(key=lambda item: -math.inf if item.score is None else item.score, reverse=True)
+    return weighed[op.offset : op.offset + op.limit]
 
 
 def _masks(shards: Sequence[Shard], scope: Scope, reader: Reader) -> list[NDArray[np.bool_]]:
@@ -100,54 +120,43 @@ def _best(
     found = [score(shard, mask, query, total) for shard, mask in zip(shards, masks, strict=True)]
     if not found or not wanted:
         return []
-    scores = np.concatenate([f.scores for f in found])
-    chosen = np.arange(len(scores))
-    if op.min_score is not None:
-        chosen = chosen[scores >= op.min_score]
+    scores = found[0].scores if len(found) == 1 else np.concatenate([f.scores for f in found])
+    chosen = np.flatnonzero(scores >= (-np.inf if op.min_score is None else op.min_score))
     if len(chosen) > wanted:
         least = np.partition(scores[chosen], len(chosen) - wanted)[len(chosen) - wanted]
         chosen = chosen[scores[chosen] >= least]  # with all that tie with the last: their keys decide
-    return _ordered(found, scores, chosen, reader)[:wanted]
+    return _ordered(found, chosen, reader)[:wanted]
 
 
-def _ordered(
-    found: Sequence[Scored], scores: NDArray[np.float32], chosen: NDArray[np.intp], reader: Reader
-) -> list[_Hit]:
-    seqs, dense, lexical, context = (
-        np.concatenate([getattr(f, name) for f in found])[chosen] for name in ("seqs", "dense", "lexical", "context")
-    )
-    values = scores[chosen]
-    labels = reader.labels(seqs.tolist()) if len(np.unique(values)) < len(values) else {}
-    order = sorted(range(len(chosen)), key=lambda i: (-values[i], labels.get(int(seqs[i]), ())))
-    parts = np.stack([dense, lexical, context], axis=1)
-    return [_Hit(int(seqs[i]), float(values[i]), tuple(parts[i].tolist())) for i in order]
+def _ordered(found: Sequence[Scored], chosen: NDArray[np.intp], reader: Reader) -> list[_Hit]:
+    hits, start = [], 0
+    for one in found:
+        here = chosen[(chosen >= start) & (chosen < start + len(one.seqs))] - start
+        columns = (one.seqs, one.scores, one.dense, one.lexical, one.context)
+        hits += [
+            _Hit(seq, score, parts) for seq, score, *parts in zip(*(c[here].tolist() for c in columns), strict=True)
+        ]
+        start += len(one.seqs)
+    if len({hit.score for hit in hits}) < len(hits):
+        labels = reader.labels([hit.seq for hit in hits])
+        return sorted(hits, key=lambda hit: (-(hit.score or 0.0), labels[hit.seq]))
+    return sorted(hits, key=lambda hit: -(hit.score or 0.0))
 
 
 def _fill(
-    shards: Sequence[Shard],
-    masks: Sequence[NDArray[np.bool_]],
-    query: Query | None,
-    reader: Reader,
-    taken: set[int],
-    wanted: int,
-) -> list[_Hit]:
-    """Items without a match, by namespace and key: scored 0 if the query could have matched them, else None."""
-    filled: list[_Hit] = []
-    for shard, mask in zip(shards, masks, strict=True):
-        if len(filled) < wanted and mask.any():
-            filled += islice(_unmatched(shard, mask, query, reader, taken), wanted - len(filled))
-    # What could have matched comes before what could not.
-    return sorted(filled, key=lambda hit: hit.score is None)
-
-
-def _unmatched(
-    shard: Shard, mask: NDArray[np.bool_], query: Query | None, reader: Reader, taken: set[int]
+    shards: Sequence[Shard], masks: Sequence[NDArray[np.bool_]], query: Query | None, reader: Reader, taken: set[int]
 ) -> Iterator[_Hit]:
-    words = shard.postings.lengths.array if query is not None and query.mode != "dense" and shard.postings else None
-    for _, seq in reader.keys(shard.path):
-        slot = shard.slot(seq)
-        if slot is not None and mask[slot] and seq not in taken:
-            yield _Hit(seq, 0.0 if words is not None and words[slot] > 0 else None)
+    """Items without a match, by namespace and key: first those that could have had one, scored 0, then the rest."""
+    ranks = (0.0, None) if query is not None and query.mode != "dense" else (None,)
+    for rank in ranks:
+        for shard, mask in zip(shards, masks, strict=True):
+            if len(ranks) > 1 and shard.postings is not None:
+                worded = shard.postings.lengths.array > 0
+                mask = mask & (worded if rank is not None else ~worded)
+            for _, seq in reader.keys(shard.path) if mask.any() else ():
+                slot = shard.slot(seq)
+                if slot is not None and mask[slot] and seq not in taken:
+                    yield _Hit(seq, rank)
 
 
 def _fetch(hits: Sequence[_Hit], reader: Reader, explain: bool) -> list[SearchItem]:
@@ -165,18 +174,8 @@ def _fetch(hits: Sequence[_Hit], reader: Reader, explain: bool) -> list[SearchIt
 
 
 def _explain(hit: _Hit) -> dict[str, Any]:
-    named = zip(("dense", "lexical", "context"), hit.parts or (), strict=False)
+    named = zip(("dense", "lexical", "context"), hit.parts, strict=False)
     return {"score": hit.score, **{name: part for name, part in named if not math.isnan(part)}}
-
-
-def _reordered(items: list[SearchItem], op: SearchOp, ranking: Ranking, scope: Scope) -> list[SearchItem]:
-    weighed = [_weighed(item, ranking, scope.now) for item in items]
-    if ranking.reranker is not None:
-        scores = [float(score) for score in ranking.reranker(op.query or "", weighed)]
-        if len(scores) != len(weighed):
-            raise InputError(f"the reranker gave {len(scores)} scores for {len(weighed)} items; it gives one for each")
-        weighed = [_rescored(item, score, "reranked") for item, score in zip(weighed, scores, strict=True)]
-    return sorted(weighed, key=lambda i: -math.inf if i.score is None else i.score, reverse=True)
 
 
 def _weighed(item: SearchItem, ranking: Ranking, now: int) -> SearchItem:

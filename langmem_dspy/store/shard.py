@@ -45,7 +45,7 @@ class Shard:
         self.context: Context | None = None
         self.fields = Fields()
         self.quantized: Quantized | None = None
-        self.dead = 0
+        self.dead = self.without_vector = 0
 
     @property
     def size(self) -> int:
@@ -109,7 +109,8 @@ class Shard:
         found = self.vectors.dots(query)
         if self.more is not None:
             np.maximum.at(found, self.owners.array, self.more.dots(query))
-        found[~self.has_vector.array] = -2
+        if self.without_vector:
+            found[~self.has_vector.array] = -2
         return found
 
     def cosines_of(self, slots: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -121,7 +122,8 @@ class Shard:
             best = np.full(self.size, -2, np.float32)
             np.maximum.at(best, self.owners.array, self.more.dots(query))
             found = np.maximum(found, best[slots])
-        found[~self.has_vector.array[slots]] = -2
+        if self.without_vector:
+            found[~self.has_vector.array[slots]] = -2
         return found
 
     def fork(self) -> Shard:
@@ -130,7 +132,8 @@ class Shard:
         for name in ("ids", "alive", "has_vector", "valid_from", "valid_to", "owners"):
             column: Column = getattr(self, name)
             setattr(forked, name, Column(column.array, column.array.dtype))
-        forked.timed, forked.dead, forked.quantized = self.timed, self.dead, self.quantized
+        forked.timed, forked.quantized = self.timed, self.quantized
+        forked.dead, forked.without_vector = self.dead, self.without_vector
         forked.vectors = self.vectors and self.vectors.fork()
         forked.more = self.more and self.more.fork()
         forked.postings = self.postings and self.postings.fork()
@@ -144,6 +147,7 @@ class Shard:
         self.alive.append(True)
         data = data or None  # empty: looked at when the store was re-embedded, and found without text
         self.has_vector.append(data is not None)
+        self.without_vector += data is None
         self.valid_from.append(-_ALWAYS if valid_from is None else valid_from)
         self.valid_to.append(_ALWAYS if valid_to is None else valid_to)
         self.timed = self.timed or valid_from is not None or valid_to is not None

@@ -128,6 +128,7 @@ def _shard(stamp: Stamp, timed: bool, parts: list[bytes], vectors: Path) -> Shar
         raise ValueError("the columns do not fit each other")
     shard.ids, shard.alive, shard.has_vector, shard.valid_from, shard.valid_to = map(_column, arrays)
     shard.timed, shard.dead = timed, n - int(np.count_nonzero(arrays[1]))
+    shard.without_vector = n - int(np.count_nonzero(arrays[2]))
     shard.vectors = map_vectors(vectors, n, width)
     if parts[6]:
         shard.owners, shard.more = Column(np.frombuffer(parts[5], np.int64), np.int64), Blocks(width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections import OrderedDict
@@ -58,12 +59,12 @@ class Vectors:
 
     def given(self, vector: Sequence[float]) -> NDArray[np.float32]:
         """A caller's own vector, checked: finite, of this store's width, brought to unit length."""
-        array = np.asarray(vector, dtype=np.float32)
-        if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        array = np.ascontiguousarray(vector, dtype=np.float32)
+        square = float(array @ array) if array.ndim == 1 and len(array) else math.nan
+        if not math.isfinite(square):
             raise InputError(f"a vector is one row of finite numbers, not an array of shape {array.shape}")
         self._check_width(len(array))
-        norm = np.linalg.norm(array)
-        return array / norm if norm else array
+        return array / np.float32(math.sqrt(square)) if square else array
 
     def attach(
         self,
@@ -84,14 +85,12 @@ class Vectors:
         connection.executemany(f"INSERT OR IGNORE INTO embedded_{self.generation} VALUES (?, ?, ?)", hashes)
 
     def _claim(self, connection: sqlite3.Connection, vectors: Sequence[NDArray[np.float32] | None]) -> None:
-        generation = connection.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()[0]
-        if generation != self.generation:
-            raise EmbedderMismatch(_RE_EMBEDDED)
+        _check_generation(connection, self.generation)
         width = next((v.shape[-1] for v in vectors if v is not None), None)
         if width is None or self.width is not None:
             return
-        connection.execute("UPDATE generations SET width = ? WHERE id = ? AND width IS NULL", (width, generation))
-        found = connection.execute("SELECT width FROM generations WHERE id = ?", (generation,)).fetchone()[0]
+        connection.execute("UPDATE generations SET width = ? WHERE id = ? AND width IS NULL", (width, self.generation))
+        found = connection.execute("SELECT width FROM generations WHERE id = ?", (self.generation,)).fetchone()[0]
         if found != width:
             raise EmbedderMismatch(_wrong_width(found, width))
         self.width = width
@@ -113,6 +112,7 @@ class Vectors:
             return {}
         size, found = 4 * self.width, {}
         with self._items.database.read() as connection:
+            _check_generation(connection, self.generation)
             for text in texts:
                 row = connection.execute(
                     f"SELECT substr(data, part * {size} + 1, {size}) FROM embedded_{self.generation} e "
@@ -178,6 +178,11 @@ def activate(connection: sqlite3.Connection, generation: int) -> None:
 
 def text_hash(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=16).digest()
+
+
+def _check_generation(connection: sqlite3.Connection, generation: int) -> None:
+    if connection.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()[0] != generation:
+        raise EmbedderMismatch(_RE_EMBEDDED)
 
 
 def _active(connection: sqlite3.Connection) -> tuple[int, str, int | None] | None:

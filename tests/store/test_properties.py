@@ -16,7 +16,8 @@ WORDS = st.lists(st.sampled_from(["pie", "cake", "tea", "oslo", "rome"]), max_si
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("xyz", min_size=1, max_size=2), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text("xyz", min_size=1, max_size=2), inner, max_size=3),
     max_leaves=5,
 )  # fmt: skip
 VALUES = st.fixed_dictionaries({"content": WORDS}, optional={"n": st.integers(0, 3), "more": JSON})

@@ -2,68 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dspy
 
-from langmem_dspy.errors import InputError
-from langmem_dspy.metered_lm import MeteredLM
+from langmem_dspy.model_functions import ModelFunction
 from langmem_dspy.optimizers.credit import CreditAssigner
 from langmem_dspy.optimizers.kinds import Kind, make_proposer
 from langmem_dspy.optimizers.prompts import Prompt, as_prompt, as_prompts, is_frozen
 from langmem_dspy.optimizers.rollouts import in_threads
 from langmem_dspy.optimizers.trajectories import read_trajectories
-from langmem_dspy.replies import as_lm
-from langmem_dspy.usage import Meter, UsageReport
 
 _AT_ONCE = 8  # prompts revised at the same time
 
 
-class _Factory:
-    """A model that is looked up when called, so that `dspy.configure` may come later; and LangMem's four ways to call.
-
-    `last_usage` holds what the latest call that ended has spent.
-    """
-
-    def __init__(self, model: str | dspy.BaseLM | None) -> None:
-        if model is not None:
-            model = as_lm(model)
-        self._model: dspy.BaseLM | None = model
-        self.last_usage: UsageReport | None = None
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        meter = Meter()
-        with dspy.context(lm=MeteredLM(self._model or as_lm(None), meter, "reflection", whole=True)):
-            result = self._run(*args, **kwargs)
-        self.last_usage = meter.report()
-        return result
-
-    async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        return await asyncio.to_thread(self, *args, **kwargs)
-
-    def invoke(self, input: Mapping[str, Any], config: Any = None, **_: Any) -> Any:
-        """LangMem's dict form: the keys of `input` are the arguments. `config` is LangChain's, and is not used."""
-        return self(**self._arguments(input))
-
-    async def ainvoke(self, input: Mapping[str, Any], config: Any = None, **_: Any) -> Any:
-        return await self.acall(**self._arguments(input))
-
-    def _arguments(self, given: Any) -> dict[str, Any]:
-        expected = self._inputs
-        if not isinstance(given, Mapping) or set(given) != set(expected):
-            shown = sorted(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
-            raise InputError(f"invoke takes a dict with the keys {', '.join(expected)}; got {shown}")
-        return dict(given)
-
-    _inputs: tuple[str, ...] = ()
-
-    def _run(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
-
-
-class _OptimizePrompt(_Factory):
+class _OptimizePrompt(ModelFunction):
     """optimize(trajectories, prompt) -> the improved prompt as text."""
 
     _inputs = ("trajectories", "prompt")
@@ -80,7 +34,7 @@ class _OptimizePrompt(_Factory):
         return self.proposer(prompt=given, trajectories=read).prompt
 
 
-class _OptimizePrompts(_Factory):
+class _OptimizePrompts(ModelFunction):
     """optimize(trajectories, prompts) -> the prompts in the same order; untouched ones are the objects given."""
 
     _inputs = ("trajectories", "prompts")

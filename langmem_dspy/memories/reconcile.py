@@ -88,11 +88,11 @@ class Rules:
 
 
 class _Refused(Exception):
-    """An operation that cannot be done as it stands. `mendable` when the model could put it right."""
+    """An operation that is not done as it stands. `mendable` when the model could put it right."""
 
-    def __init__(self, reason: str, *, mendable: bool = False) -> None:
+    def __init__(self, reason: str, *, mendable: bool = False, needless: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.mendable = reason, mendable
+        self.reason, self.mendable, self.needless = reason, mendable, needless
 
 
 @dataclass
@@ -118,15 +118,17 @@ class State:
                 if refused.mendable:
                     rejected.append((proposed, refused.reason))
                 else:
-                    self.drop(proposed, shown, refused.reason)
+                    self.drop(proposed, shown, refused.reason, needless=refused.needless)
         return rejected
 
-    def drop(self, proposed: Proposed, shown: Shown, reason: str, content: str | None = None) -> None:
+    def drop(
+        self, proposed: Proposed, shown: Shown, reason: str, content: str | None = None, *, needless: bool = False
+    ) -> None:
         """Note that `proposed`, or the part of it given as `content`, was not done."""
         target = shown.handles.get(_handle(proposed.id))
         identifier = target.id if target is not None else (proposed.id.strip() or None)
         said = proposed.content if content is None else content
-        self.dropped.append(Dropped(proposed.op, reason, identifier, proposed.schema_name or None, said))
+        self.dropped.append(Dropped(proposed.op, reason, identifier, proposed.schema_name or None, said, needless))
 
     def _apply(self, proposed: Proposed, shown: Shown, touched: dict[Known, set[str]]) -> None:
         op = _OPS.get(proposed.op.strip().lower())
@@ -162,7 +164,8 @@ class State:
         new = Known("", model.__name__, model, _valid(model, document))
         twin = next((one for one in self.present() if one.says() == new.says()), None)
         if twin is not None:
-            raise _Refused(f"already known as {shown.handle(twin)}" + (f" ({twin.id})" if twin.original else ""))
+            same = f"{shown.handle(twin)} ({twin.id})" if twin.original else twin.id
+            raise _Refused(f"already known as {same}", needless=True)
         new.id = self.new_id(new)
         self.known.append(new)
         touched[new] = set(document)
@@ -184,7 +187,7 @@ class State:
                 mendable=True,
             )
         if whole == target.document:
-            raise _Refused(f"changes nothing in {shown.handle(target)}")
+            raise _Refused(f"changes nothing in {shown.handle(target)}", needless=True)
         target.content = _valid(target.model, whole)
         target.changes = merged(target.changes, changes)
         target.cleared = tuple(sorted({*target.cleared, *cleared} - set(changes)))

@@ -81,7 +81,7 @@ class Dropped:
     """Something a model asked for that was not done, and why.
 
     `op` is "reply" where a whole reply could not be read. `id` is the real id of the memory it was about, or what the
-    model wrote in its place.
+    model wrote in its place. `needless`: it would have changed nothing.
     """
 
     op: str
@@ -89,6 +89,7 @@ class Dropped:
     id: str | None = None
     schema: str | None = None
     content: str = ""
+    needless: bool = False
 
 
 class Schemas(Mapping[str, type[BaseModel]]):

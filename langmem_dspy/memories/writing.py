@@ -104,14 +104,15 @@ def _rebased(known: Known, item: Item | None, state: State) -> bool:
 def _insert_beside(known: Known, item: Item, state: State) -> bool:
     there = read_existing([item], Schemas([known.model]))[0]
     if there.says() == known.says():
-        _give_up(known, "insert", f"already known as {item.key}", state)
+        _give_up(known, "insert", f"already known as {item.key}", state, needless=True)
         return False
     known.id = str(uuid.uuid4())  # the id is taken by a memory that has since come to say something else
     return True
 
 
-def _give_up(known: Known, op: str, reason: str, state: State) -> None:
-    state.dropped.append(Dropped(op, reason, known.id, known.schema, json.dumps(known.document, ensure_ascii=False)))
+def _give_up(known: Known, op: str, reason: str, state: State, *, needless: bool = False) -> None:
+    content = json.dumps(known.document, ensure_ascii=False)
+    state.dropped.append(Dropped(op, reason, known.id, known.schema, content, needless))
     state.known[:] = [one for one in state.known if one is not known]
 
 

@@ -49,7 +49,9 @@ def worker(text: str) -> str:
     return chat(answer=said.upper() if LESSON in instructions_of(text) else said)
 
 
-def reviewer(text: str, *, improve: Callable[[str], str] = lambda prompt: f"{prompt}\n{LESSON}", blame: str = "[]") -> str:
+def reviewer(
+    text: str, *, improve: Callable[[str], str] = lambda prompt: f"{prompt}\n{LESSON}", blame: str = "[]"
+) -> str:
     """Answers whatever a proposer or the credit assigner asks, in the fields asked for."""
     fields = wants(text)
     prompt = input_field(text, "prompt") or input_field(text, "original_prompt")

@@ -84,7 +84,9 @@ def test_tool_calls_of_openai_and_langchain_read_the_same(calls):
 
 def test_a_call_named_both_in_tool_calls_and_in_the_content_is_one_call():
     part = {"type": "tool_use", "id": "c1", "name": "look", "input": {"q": "x"}}
-    message = LangChainLike("ai", [{"type": "text", "text": "wait"}, part], [{"id": "c1", "name": "look", "args": {"q": "x"}}])
+    message = LangChainLike(
+        "ai", [{"type": "text", "text": "wait"}, part], [{"id": "c1", "name": "look", "args": {"q": "x"}}]
+    )
     (read,) = read_messages([message])
     assert read.content == "wait" and len(read.tool_calls) == 1
 

@@ -162,7 +162,9 @@ def test_a_legacy_lm_with_forward_alone_is_counted():
         def forward(self, prompt=None, messages=None, **kwargs):
             from litellm import ModelResponse
 
-            return ModelResponse(choices=[{"message": {"content": "hello"}}], usage={"prompt_tokens": 3, "completion_tokens": 2})
+            return ModelResponse(
+                choices=[{"message": {"content": "hello"}}], usage={"prompt_tokens": 3, "completion_tokens": 2}
+            )
 
     meter = Meter()
     assert MeteredLM(Legacy("legacy/model", cache=False), meter, "task")("hi") == ["hello"]

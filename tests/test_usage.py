@@ -49,7 +49,9 @@ def test_used_up_metric_calls_do_not_stop_the_model_and_the_other_way_round():
         meter.reserve_metric_call()
 
 
-@pytest.mark.parametrize(("budget", "limit"), [({"tokens": 10}, "tokens"), ({"cost": 0.5}, "cost"), ({"seconds": 0}, "seconds")])
+@pytest.mark.parametrize(
+    ("budget", "limit"), [({"tokens": 10}, "tokens"), ({"cost": 0.5}, "cost"), ({"seconds": 0}, "seconds")]
+)
 def test_tokens_cost_and_seconds_stop_the_next_call(budget, limit):
     meter = Meter(Budget(**budget))
     if limit != "seconds":

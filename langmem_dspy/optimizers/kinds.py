@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from langmem_dspy.errors import InputError
@@ -15,7 +16,7 @@ from langmem_dspy.optimizers.teleprompter import PromptOptimizer
 
 Kind = Literal["gradient", "metaprompt", "prompt_memory"]
 
-PROPOSERS: dict[str, Callable[..., Proposer]] = {
+PROPOSERS: dict[str, type[Proposer]] = {
     "gradient": Gradient,
     "metaprompt": MetaPrompt,
     "prompt_memory": PromptMemory,
@@ -26,17 +27,11 @@ def make_proposer(kind: str, config: Mapping[str, Any] | None = None) -> Propose
     """The proposer of `kind`, set up by `config`. Raises `InputError` for an unknown kind or key."""
     if kind not in PROPOSERS:
         raise InputError(f"kind must be one of {', '.join(PROPOSERS)}, got {kind!r}")
-    try:
-        return PROPOSERS[kind](**(config or {}))
-    except TypeError as error:
-        known = ", ".join(_options(kind))
-        raise InputError(f"config for kind={kind!r} takes {known}; got {sorted(config or {})}") from error
-
-
-def _options(kind: str) -> list[str]:
-    import inspect
-
-    return list(inspect.signature(PROPOSERS[kind]).parameters)
+    settings = dict(config or {})
+    known = list(inspect.signature(PROPOSERS[kind].__init__).parameters)[1:]
+    if unknown := sorted(map(str, set(settings) - set(known))):
+        raise InputError(f"config for kind={kind!r} takes {', '.join(known)}; got also {', '.join(unknown)}")
+    return PROPOSERS[kind](**settings)
 
 
 class GradientOptimizer(PromptOptimizer):

@@ -145,6 +145,8 @@ def with_prompts(
     """
     shared = {id(lm): lm for lm in held_resources(program, dspy.BaseLM)}
     copied = _deepcopy(program, {**shared, **(replacing or {})})
+    for (_, module), (_, original) in zip(copied.named_sub_modules(), program.named_sub_modules(), strict=True):
+        module.callbacks = list(original.callbacks)  # DSPy leaves them out of a copy
     for name, predictor in copied.named_predictors():
         if name in texts and predictor.signature.instructions != texts[name]:
             # with_instructions, since deepcopy shares Signature classes: assigning would change the original too.
@@ -171,7 +173,7 @@ def _held(program: dspy.Module) -> Iterator[Any]:
         seen.add(id(value))
         yield value
         if isinstance(value, dspy.Module):
-            waiting += [held for held in vars(value).values() if not _is_call_history(held)]
+            waiting += [held for name, held in vars(value).items() if name not in ("history", "callbacks")]
         elif isinstance(value, dict):
             waiting += value.values()
         elif isinstance(value, list | tuple | set | frozenset):
@@ -179,22 +181,13 @@ def _held(program: dspy.Module) -> Iterator[Any]:
 
 
 def _deepcopy(program: dspy.Module, replacing: Mapping[int, Any]) -> dspy.Module:
-    memo = dict(replacing)
-    for value in _held(program):
-        if isinstance(value, dspy.Module):
-            # Past calls stay with the original, and callbacks report to the object the user holds.
-            memo |= {id(held): [] for held in vars(value).values() if _is_call_history(held)}
-            memo |= {id(callback): callback for callback in value.callbacks}
     try:
-        return copy.deepcopy(program, dict(memo))
+        return copy.deepcopy(program, dict(replacing))
     except Exception:  # noqa: BLE001 - some attribute cannot be copied: a lock, a client, an open file
         plain = dspy.Module, dict, list, tuple, set, frozenset
-        stuck = [value for value in _held(program) if not isinstance(value, plain) and not _can_be_copied(value, memo)]
-        return copy.deepcopy(program, memo | {id(value): value for value in stuck})
-
-
-def _is_call_history(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[-1], dict) and "uuid" in value[-1]
+        held = (value for value in _held(program) if not isinstance(value, plain))
+        stuck = {id(value): value for value in held if not _can_be_copied(value, replacing)}
+        return copy.deepcopy(program, {**stuck, **replacing})
 
 
 def _can_be_copied(value: Any, memo: Mapping[int, Any]) -> bool:

@@ -149,7 +149,7 @@ class PromptOptimizer(Teleprompter):
             warnings.warn(
                 "no valset: candidates are judged on the examples they were made from, so the score found is "
                 "optimistic; pass valset=",
-                stacklevel=4,
+                stacklevel=5,  # past DSPy's two wrappers of compile
             )
         models = {"reflection": as_lm(self.reflection_lm).model}
         if self.metric is not None:

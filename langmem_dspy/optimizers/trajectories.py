@@ -210,10 +210,10 @@ def read_feedback(feedback: Any) -> str:
         return feedback
     if isinstance(feedback, bool | numbers.Real):
         return f"score: {feedback}"
-    if isinstance(feedback, Mapping):
-        return "\n".join(f"{key}: {_as_text(value)}" for key, value in feedback.items() if value is not None)
     if is_message(feedback):
         return render(read_messages(feedback))
+    if isinstance(feedback, Mapping):
+        return "\n".join(f"{key}: {_as_text(value)}" for key, value in feedback.items() if value is not None)
     if isinstance(feedback, list | tuple):
         return "\n".join(filter(None, map(read_feedback, feedback)))
     raise MessagesError(

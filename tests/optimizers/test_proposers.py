@@ -81,7 +81,7 @@ def test_none_never_becomes_a_prompt_even_of_an_empty_one(kind):
         ('Greet him.\nKeep {{this}} and {"json": "as text"}.', "{name} is missing"),
         ('Greet {name}.\nKeep {this} and {"json": "as text"}.', "{{this}} is missing"),
         ('Greet {name} of {city}.\nKeep {{this}} and {"json": "as text"}.', "{city} was not in the prompt"),
-        ('Greet {name}.\nKeep {{that}} and {{this}}.', "{{that}} was not"),
+        ("Greet {name}.\nKeep {{that}} and {{this}}.", "{{that}} was not"),
     ],
 )
 def test_a_broken_template_gets_one_repair_call_and_then_the_old_prompt_stays(kind, broken, named):
@@ -101,7 +101,9 @@ def test_a_repair_that_mends_the_template_is_taken(kind):
     assert len(requests) == PROPOSERS[kind][1] + 1
 
 
-@pytest.mark.parametrize("garbage", ["", "   ", "I cannot help with that.", '{"improved_prompt": "Greet {na', "[[ ## nothing ## ]]"])
+@pytest.mark.parametrize(
+    "garbage", ["", "   ", "I cannot help with that.", '{"improved_prompt": "Greet {na', "[[ ## nothing ## ]]"]
+)
 def test_an_answer_no_one_can_read_is_asked_again_once_and_leaves_the_prompt(kind, garbage):
     result, requests = ask(kind, lambda request: garbage)
     assert result.prompt == PROMPT and not result.changed and "no usable answer" in result.declined
@@ -123,7 +125,11 @@ def test_json_that_ends_in_the_middle_never_becomes_a_prompt(kind, ending):
         asked = [name for name in [*fields, "improved_prompt"] if f"`{name}`" in request]
         values = {**fields, "recommendations": '["x"]', "analysis": '"x"', "reflection": '"x"'}
         said = ", ".join(f'"{name}": {values[name]}' for name in asked if name != "improved_prompt")
-        return "{" + said + (', "improved_prompt": "Greet {name}. {{this}} Always' + ending if "improved_prompt" in asked else "")
+        return (
+            "{"
+            + said
+            + (', "improved_prompt": "Greet {name}. {{this}} Always' + ending if "improved_prompt" in asked else "")
+        )
 
     result, _ = ask(kind, cut, adapter=dspy.JSONAdapter())
     assert result.prompt == PROMPT and not result.changed and "JSON" in result.declined
@@ -146,7 +152,10 @@ def test_the_models_own_faults_come_out(kind):
         ask(kind, lambda request: lm15.ServerError("on fire"))
 
 
-@pytest.mark.parametrize("wrapped", ["```\n%s\n```", "```markdown\n%s\n```", "<prompt>\n%s\n</prompt>", "<improved_prompt>%s</improved_prompt>"])
+@pytest.mark.parametrize(
+    "wrapped",
+    ["```\n%s\n```", "```markdown\n%s\n```", "<prompt>\n%s\n</prompt>", "<improved_prompt>%s</improved_prompt>"],
+)
 def test_wrapping_around_the_whole_answer_is_taken_off(kind, wrapped):
     result, _ = ask(kind, rewriting(wrapped % f"{PROMPT}\n{LESSON}"))
     assert result.prompt == f"{PROMPT}\n{LESSON}"
@@ -218,7 +227,10 @@ def test_a_million_characters_are_asked_about_in_parts_and_no_word_is_left_out(k
 
 
 def test_long_steps_and_long_feedback_are_asked_about_in_parts_too(kind):
-    steps = (Step("greet", {"text": "input " * 40_000}, {"answer": "output " * 40_000}), Step("greet", {"text": "x"}, {"answer": "y"}))
+    steps = (
+        Step("greet", {"text": "input " * 40_000}, {"answer": "output " * 40_000}),
+        Step("greet", {"text": "x"}, {"answer": "y"}),
+    )
     trajectory = Trajectory("t", steps=steps, feedback="said " * 30_000)
     _, requests = ask(kind, reviewer, prompt={"name": "greet", "prompt": "Greet."}, trajectories=trajectory)
     assert max(map(len, requests)) < 4 * 32_000 * 1.1
@@ -237,13 +249,19 @@ def test_one_unreadable_answer_does_not_lose_what_the_other_parts_taught(kind):
 
 
 def test_recorded_steps_of_other_predictors_are_shown_when_none_is_this_prompts(kind):
-    trajectory = Trajectory("t", steps=(Step("classify", {"a": "FIRST"}, {"b": "x"}), Step("write", {"a": "y"}, {"b": "LAST"})))
+    trajectory = Trajectory(
+        "t", steps=(Step("classify", {"a": "FIRST"}, {"b": "x"}), Step("write", {"a": "y"}, {"b": "LAST"}))
+    )
     _, requests = ask(kind, reviewer, trajectories=trajectory)
     assert "FIRST" in requests[0] and "LAST" in requests[0]
 
 
 def test_a_named_prompt_is_shown_its_own_steps_and_what_came_out(kind):
-    steps = (Step("a", {"x": "SEEN-BY-A"}, {"y": "1"}), Step("b", {"x": "SEEN-BY-B"}, {"y": "2"}), Step("c", {"x": "3"}, {"y": "OUTCOME"}))
+    steps = (
+        Step("a", {"x": "SEEN-BY-A"}, {"y": "1"}),
+        Step("b", {"x": "SEEN-BY-B"}, {"y": "2"}),
+        Step("c", {"x": "3"}, {"y": "OUTCOME"}),
+    )
     trajectory = Trajectory("t", steps=steps, predictor_feedback={"a": "FOR-A", "b": "FOR-B"})
     _, requests = ask(kind, reviewer, prompt={"name": "a", "prompt": "Do it."}, trajectories=trajectory)
     assert all(mark in requests[0] for mark in ("SEEN-BY-A", "FOR-A", "OUTCOME"))

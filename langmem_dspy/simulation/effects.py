@@ -41,8 +41,10 @@ def satisfied(rule: Rule, text: str, fields: Mapping[str, str]) -> bool:
     value = rule.value.lower()
     if rule.effect == "set":
         return said == value
-    if rule.effect in ("start", "language"):
-        return said.startswith(f"({value})" if rule.effect == "language" else value)
+    if rule.effect == "start":
+        return said.startswith(value)
+    if rule.effect == "language":
+        return f"({value})" in said
     if rule.effect == "end":
         return said.endswith(value)
     if rule.effect == "mention":

@@ -94,7 +94,7 @@ def spoiled(fault: Fault | None, text: str, max_tokens: int | None) -> tuple[str
     if fault == "malformed":
         return f"Sure! {text[len(text) // 3 :][::-1]}", "stop"
     if fault == "truncated":
-        return text[: len(text) * 2 // 3], "length"
+        return text[: len(text) // 2], "length"
     if max_tokens is not None and tokens(text) > max_tokens:
         return text.encode("utf-8", "replace")[: 4 * max_tokens].decode("utf-8", "ignore"), "length"
     return text, "stop"

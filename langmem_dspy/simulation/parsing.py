@@ -134,7 +134,7 @@ _GROUNDS = re.compile(
     rf"({_ONE}(?: and {_ONE})*)"
 )
 _LEAD = re.compile(
-    rf"^\s*(?:</?\w[^>]*>\s*)*[^\w`\1]*(?:(?:{_MARK}|[\w ]{{1,40}}):[\s'\"\[({{]*)?(?:\d+[.)]\s*)?"
+    rf"^\s*(?:</?\w[^>]*>\s*)*[^\w`\1]*(?:(?:{_MARK}|[\w ]{{1,40}}):[\s'\"*\[({{]*)?(?:\d+[.)]\s*)?"
     r"(?:(?i:please|also|then|always|and|but|so|next|remember to|make sure (?:that|to)|ensure that|note that"
     r"|you (?:must|should))[, ]+)*"
 )

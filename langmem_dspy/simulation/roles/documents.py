@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from langmem_dspy.simulation.parsing import find_rules
@@ -57,8 +57,11 @@ def documents(sections: Sequence[Section]) -> list[Document]:
     return [document for document in found if document.text.strip()]
 
 
-def belongs(rule: Rule, document: Document, flows: Sequence[Flow]) -> bool:
-    """Whether `rule` is about what the document's step writes, as far as the request tells."""
+def belongs(rule: Rule, document: Document, flows: Sequence[Flow], complained_of: Collection[str]) -> bool:
+    """Whether `rule` is about what the document's step writes, as far as the request tells.
+
+    `complained_of`: every field that the evidence wants to be different.
+    """
     if document.heed and not _heeds(rule, document.heed, flows):
         return False
     step = document.step(flows)
@@ -66,7 +69,8 @@ def belongs(rule: Rule, document: Document, flows: Sequence[Flow]) -> bool:
         return rule.field in step.writes
     if any(rule.field in flow.writes for flow in flows):
         return False
-    return rule.field in document.spoken or "`" not in document.text
+    # Without steps to go by: a prompt that speaks of some of these fields is about those.
+    return rule.field in document.spoken or document.spoken.isdisjoint(complained_of)
 
 
 def _heeds(rule: Rule, heed: str, flows: Sequence[Flow]) -> bool:

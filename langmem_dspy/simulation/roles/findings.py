@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from langmem_dspy.simulation.chance import Chance
@@ -10,7 +10,7 @@ from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.profiles import Profile
 from langmem_dspy.simulation.questions import Question
 from langmem_dspy.simulation.roles.documents import Document, belongs, documents
-from langmem_dspy.simulation.roles.evidence import Claim, Flow, claims, flows, is_conclusion
+from langmem_dspy.simulation.roles.evidence import Claim, claims, flows, is_conclusion
 from langmem_dspy.simulation.roles.sections import sections
 from langmem_dspy.simulation.rules import Rule
 
@@ -54,11 +54,17 @@ def review_of(question: Question, profile: Profile, chance: Chance) -> Review:
     advised = bool(evidence) and all(is_conclusion(s.text) for s in evidence if s.text.strip())
     said = claims("\n".join(section.text for section in evidence))
     steps = flows(section.text for section in evidence)
+    fields = {claim.rule.field for claim in said}
+    fits = {
+        (claim.rule, document): belongs(claim.rule, document, steps, fields)
+        for claim in said
+        for document in under_review
+    }
     open_claims = [claim for claim in _believed(said, profile, chance) if claim.rule not in known]
     placed = [
         Finding(claim.rule, document.name, claim.times, tuple(claim.cases))
         for claim in open_claims
-        if (document := _place(claim, under_review, steps, profile, chance, advised)) is not None
+        if (document := _place(claim, under_review, fits, profile, chance, advised)) is not None
         and claim.rule not in document.rules
     ]
     task = "\n".join(s.text for s in cut if s.kind in ("task", "guidance"))
@@ -81,7 +87,12 @@ def _believed(said: Sequence[Claim], profile: Profile, chance: Chance) -> list[C
 
 
 def _place(
-    claim: Claim, docs: Sequence[Document], steps: Sequence[Flow], profile: Profile, chance: Chance, advised: bool
+    claim: Claim,
+    docs: Sequence[Document],
+    fits: Mapping[tuple[Rule, Document], bool],
+    profile: Profile,
+    chance: Chance,
+    advised: bool,
 ) -> Document | None:
     """The prompt the rule should go into, or None for none of these."""
     if not docs:
@@ -89,7 +100,7 @@ def _place(
     if len(docs) == 1 and advised:
         return docs[0]
     named = [document for document in docs if document.name in claim.owners]
-    fitting = named or [document for document in docs if belongs(claim.rule, document, steps)]
+    fitting = named or [document for document in docs if fits[claim.rule, document]]
     misplaced = chance.happens(profile.misplace, "misplace", claim.rule)
     others = [document for document in docs if document not in fitting]
     if misplaced and others:
@@ -98,8 +109,8 @@ def _place(
 
 
 def _noticed(placed: Sequence[Finding], profile: Profile, chance: Chance, advised: bool) -> list[Finding]:
-    """The findings it takes up in this one call: the most often said first, a few at most."""
-    notice = 1 - (1 - profile.notice) / 3 if advised else profile.notice
+    """The findings it takes up in one call: the most often said first, a few at most; of advice it misses nothing."""
+    notice = 1.0 if advised else profile.notice
     seen = [finding for finding in placed if chance.happens(notice, "notice", finding.rule)]
     seen.sort(key=lambda finding: (-finding.times, chance.number("order", finding.rule)))
     return seen[: profile.follows if advised else profile.takes]

@@ -11,6 +11,8 @@ from langmem_dspy.simulation.chance import Chance
 from langmem_dspy.simulation.effects import without_contradictions
 from langmem_dspy.simulation.worlds.world import Stage
 
+PATIENCE = 1000  # draws without a new case after which there are taken to be no more
+
 Draw = Callable[[Chance, int], dict[str, str]]
 
 
@@ -21,13 +23,14 @@ def draw_sets(
     chance = Chance(seed, f"cases of {name}")
     seen: set[tuple[tuple[str, str], ...]] = set()
     found: list[dspy.Example] = []
-    for number in range(20 * sum(sizes) + 100):
-        if len(found) == sum(sizes):
-            break
+    number = last = 0
+    while len(found) < sum(sizes) and number - last < PATIENCE:
         inputs = draw(chance, number)
         if (key := tuple(sorted(inputs.items()))) not in seen:
             seen.add(key)
             found.append(_example(inputs, stages, f"gold-{chance.mark[:6]}-{len(found)}"))
+            last = number
+        number += 1
     if len(found) < sum(sizes):
         raise InputError(f"{name} has only {len(found)} different cases, {sum(sizes)} were asked for; ask for fewer")
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]

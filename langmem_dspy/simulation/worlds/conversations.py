@@ -75,7 +75,8 @@ def load_talks(seed: int = 0, *, n_train: int = 20, n_test: int = 30, voice: Voi
 
 def _question(chance: Chance, number: int) -> dspy.Example:
     topic = chance.pick(TOPICS, number, "topic")
-    said = chance.pick(("What about the {}?", "I have a question on my {}.", "Please tell me about {}."), number, "words")
+    words = ("What about the {}?", "I have a question on my {}.", "Please tell me about {}.")
+    said = chance.pick(words, number, "words")
     message = f"{said.format(topic)} My order is {10000 + int(chance.number(number, 'order') * 89999)}."
     return dspy.Example(message=message, gold={}, case=f"gold-talk-{number}").with_inputs("message")
 

@@ -46,9 +46,7 @@ def _check(chance: Chance, category_of: dict[str, str]) -> Stage:
     rules.append(Rule("finding", "quote", source="amount"))
     opening = "You check claims by the rules of {year}.\nWrite `finding` from `claim`."
     when = "Only when `finding` is wrong."
-    return Stage(
-        "check", ("claim", "category", "amount"), ("finding",), opening, tuple(rules), (), when_to_update=when
-    )
+    return Stage("check", ("claim", "category", "amount"), ("finding",), opening, tuple(rules), (), when_to_update=when)
 
 
 def _letter(chance: Chance, categories: list[str]) -> Stage:

@@ -27,10 +27,10 @@ class Voice:
     """
 
     complaints: int = 2  # per example, at most
-    bare: float = 0.1
-    vague: float = 0.1
-    wrong: float = 0.04
-    silent: float = 0.05
+    bare: float = 0.15
+    vague: float = 0.15
+    wrong: float = 0.08
+    silent: float = 0.1
     by_predictor: bool = False
     noise: float = 0.0
 

@@ -1,0 +1,194 @@
+"""One body of evidence, asked about in the ways of several libraries; each gives the revised prompt back.
+
+Installed libraries speak for themselves (dspy.GEPA, gepa, this package); the others' requests are retold in our own
+words, with their structure: what stands in which section, and in which form the answer is wanted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dspy
+import pydantic
+
+from langmem_dspy.optimizers.gradient import Gradient
+from langmem_dspy.optimizers.metaprompt import MetaPrompt
+from langmem_dspy.optimizers.prompt_memory import PromptMemory
+from langmem_dspy.optimizers.trajectories import Step, Trajectory
+
+
+@dataclass(frozen=True)
+class Case:
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    feedback: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    prompt: str
+    predictor: str
+    cases: tuple[Case, ...]
+
+    def trajectories(self) -> list[Trajectory]:
+        return [
+            Trajectory(f"t{i + 1}", steps=(Step(self.predictor, c.inputs, c.outputs),), feedback=c.feedback, score=0.4)
+            for i, c in enumerate(self.cases)
+        ]
+
+    def records(self) -> list[dict]:
+        return [{"Inputs": c.inputs, "Generated Outputs": c.outputs, "Feedback": c.feedback} for c in self.cases]
+
+    def sessions(self) -> str:
+        return "\n".join(
+            f'<trajectory id="{i}">\nuser: {json.dumps(c.inputs)}\nassistant: {json.dumps(c.outputs)}\n'
+            f"<feedback>{c.feedback}</feedback>\n</trajectory>"
+            for i, c in enumerate(self.cases)
+        )
+
+
+def ours(proposer):
+    def ask(lm: dspy.LM, evidence: Evidence) -> str:
+        with dspy.context(lm=lm, adapter=dspy.ChatAdapter(use_json_adapter_fallback=False)):
+            prompt = {"name": evidence.predictor, "prompt": evidence.prompt}
+            return proposer()(prompt=prompt, trajectories=evidence.trajectories()).prompt
+
+    return ask
+
+
+def gepa_in_dspy(lm: dspy.LM, evidence: Evidence) -> str:
+    from dspy.teleprompt.gepa.instruction_proposal import InstructionProposer
+
+    with dspy.context(lm=lm):
+        said = InstructionProposer()({"p": evidence.prompt}, {"p": evidence.records()}, ["p"])
+    return said["p"]
+
+
+def gepa_core(lm: dspy.LM, evidence: Evidence) -> str:
+    from gepa.strategies.instruction_proposal import InstructionProposalSignature as Proposal
+
+    request = Proposal.prompt_renderer(
+        {
+            "current_instruction_doc": evidence.prompt,
+            "dataset_with_feedback": evidence.records(),
+            "prompt_template": None,
+        }
+    )
+    return Proposal.output_extractor(lm(request)[0])["new_instruction"]
+
+
+class Reflection(pydantic.BaseModel):
+    analysis: str
+    improved_prompt: str
+
+
+class Judgement(pydantic.BaseModel):
+    reasoning: str
+    recommendations: list[str]
+    warrants_adjustment: bool
+
+
+_SESSIONS = """You look after the prompt of an AI assistant.
+
+## The prompt
+<current_prompt>
+{prompt}
+</current_prompt>
+
+## What happened
+<trajectories>
+{sessions}
+</trajectories>
+
+## Task
+"""
+
+
+def structured_rewrite(lm: dspy.LM, evidence: Evidence) -> str:
+    """A single request, the answer as a native JSON schema: LangMem's metaprompt."""
+    task = (
+        "Work out why the assistant fell short, and write an improved prompt. Keep variables in {braces} as they are."
+    )
+    text = _SESSIONS.format(prompt=evidence.prompt, sessions=evidence.sessions()) + task
+    return json.loads(lm(text, response_format=Reflection)[0])["improved_prompt"]
+
+
+def judged_then_revised(lm: dspy.LM, evidence: Evidence) -> str:
+    """A judgement as a tool call, then the revision from it: LangMem's gradient."""
+    task = "Analyze the sessions and recommend changes to the prompt, if it warrants any."
+    text = _SESSIONS.format(prompt=evidence.prompt, sessions=evidence.sessions()) + task
+    tool = {"type": "function", "function": {"name": "recommend", "parameters": Judgement.model_json_schema()}}
+    said = lm(text, tools=[tool], tool_choice="required")[0]
+    judged = json.loads(said["tool_calls"][0]["function"]["arguments"])
+    advice = "\n".join(judged["recommendations"])
+    text = (
+        f"Update the prompt of an assistant as recommended. Keep what is not at fault.\n<current_prompt>\n"
+        f"{evidence.prompt}\n</current_prompt>\n<recommendations>\n{advice}\n</recommendations>\n"
+        "Answer with the improved prompt."
+    )
+    return json.loads(lm(text, response_format=Reflection)[0])["improved_prompt"]
+
+
+def criticized_then_improved(lm: dspy.LM, evidence: Evidence) -> str:
+    """Criticism of a variable in words, then the new value in tags: TextGrad."""
+    talk = "\n\n".join(f"{json.dumps(c.inputs)}\n{json.dumps(c.outputs)}\n{c.feedback}" for c in evidence.cases)
+    text = (
+        "You are part of an optimization system and give feedback to a variable: the system prompt of a model.\n"
+        f"<VARIABLE> {evidence.prompt} </VARIABLE>\n<CONVERSATIONS> {talk} </CONVERSATIONS>\n"
+        "Give criticism of how the variable could be better. Do not propose a new version of it."
+    )
+    critique = lm(text)[0]
+    text = (
+        "You are part of an optimization system that improves text. Improve the variable by the feedback you get.\n"
+        f"<VARIABLE> {evidence.prompt} </VARIABLE>\n<FEEDBACK> {critique} </FEEDBACK>\n"
+        "Send the improved variable between <IMPROVED_VARIABLE> tags, and nothing else in them."
+    )
+    said = lm(text)[0]
+    found = re.search(r"<IMPROVED_VARIABLE>(.*?)</IMPROVED_VARIABLE>", said, re.DOTALL)
+    return found.group(1).strip() if found else said
+
+
+class OfferFeedback(dspy.Signature):
+    """Runs of a program went worse and better. Give advice to each module that would make the worse run better."""
+
+    program_code: str = dspy.InputField()
+    modules_defn: str = dspy.InputField()
+    worse_program_trajectory: str = dspy.InputField()
+    worse_reward_info: str = dspy.InputField(desc="with the feedback on it")
+    module_names: list[str] = dspy.InputField()
+    discussion: str = dspy.OutputField()
+    module_advice: dict[str, str] = dspy.OutputField(desc="advice by module name")
+
+
+def advised(lm: dspy.LM, evidence: Evidence) -> str:
+    """Advice by module, appended to the prompt: SIMBA."""
+    with dspy.context(lm=lm, adapter=dspy.ChatAdapter(use_json_adapter_fallback=False)):
+        said = dspy.Predict(OfferFeedback)(
+            program_code="class Program: ...",
+            modules_defn=f"Module {evidence.predictor}\n\tInstructions: {evidence.prompt}",
+            worse_program_trajectory=json.dumps([[c.inputs, c.outputs] for c in evidence.cases]),
+            worse_reward_info="\n".join(c.feedback for c in evidence.cases),
+            module_names=[evidence.predictor],
+        )
+    return f"{evidence.prompt}\n\n{said.module_advice.get(evidence.predictor, '')}"
+
+
+STYLES: dict[str, object] = {
+    "ours: gradient": ours(Gradient),
+    "ours: metaprompt": ours(MetaPrompt),
+    "ours: prompt_memory": ours(PromptMemory),
+    "dspy.GEPA": gepa_in_dspy,
+    "gepa": gepa_core,
+    "LangMem metaprompt": structured_rewrite,
+    "LangMem gradient": judged_then_revised,
+    "TextGrad": criticized_then_improved,
+    "SIMBA": advised,
+}
+
+
+def rules_taken(new_prompt: str, evidence: Evidence, find_rules) -> Sequence[object]:
+    before = set(find_rules(evidence.prompt))
+    return [rule for rule in find_rules(new_prompt) if rule not in before]

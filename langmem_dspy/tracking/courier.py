@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 1.0
 RETRY_SECONDS = (1.0, 60.0)  # the first wait after a failure, and the longest
-STUCK_SECONDS = 20.0  # a store that is silent for so long is warned about
+STUCK_SECONDS = 30.0  # a store that is silent for so long is warned about
 
 
 class Courier(threading.Thread):
@@ -41,7 +41,7 @@ class Courier(threading.Thread):
         with self._changed:
             self._waiting[spool.folder] = spool
             self._changed.notify_all()
-            silent = time.monotonic() - self._busy_since if self._busy_since else 0.0
+            silent = time.monotonic() - max(self._busy_since, self._moved) if self._busy_since else 0.0
         if silent > STUCK_SECONDS:
             self._warn(f"the MLflow store has been silent for {silent:.0f} s")
 

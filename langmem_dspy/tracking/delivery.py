@@ -166,13 +166,14 @@ class Delivery:
             write_artifacts(Path(folder), self.history, self.spool)
             client.log_artifacts(self._run, folder)
         self._progress()
+        ending = "FAILED" if self.failed else "FINISHED", int(finished["at"] * 1000)
+        if ending == self._ended:
+            return  # a late score changes the page, but is no second end
         if self.registry:
             program = self.spool.about().get("program") or unnamed_program(self.history.started.get("prompts") or {})
-            PromptRegistry(client, experiment_id, self._run).register(self.history, program)
-        ending = "FAILED" if self.failed else "FINISHED", int(finished["at"] * 1000)
-        if ending != self._ended:  # MLflow prints a link each time; a late score is no second end
-            client.set_terminated(self._run, ending[0], end_time=ending[1])
-            self._ended = ending
+            PromptRegistry(client, experiment_id, self._run, self._progress).register(self.history, program)
+        client.set_terminated(self._run, ending[0], end_time=ending[1])
+        self._ended = ending
 
     def _log_datasets(self, client: MlflowClient, run: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langmem_dspy.optimizers.results import Candidate, DetailedResults
 from langmem_dspy.tracking.history import RunHistory
@@ -31,95 +31,116 @@ _EXPERIMENTS = "_mlflow_experiment_ids"
 _LINKED = "mlflow.linkedPrompts"
 
 
+# What must be the same for two scores to be compared.
+_COMPARABLE = ("dataset", "task_model")
+
+
+@dataclass
+class Version:
+    """One version of a prompt, with the last measurement of a program that had it."""
+
+    number: int
+    text: str
+    tags: dict[str, str]
+
+    def beats(self, other: Version | None) -> bool:
+        """Whether it scored higher on the same data; what was never measured beats nothing."""
+        if "score" not in self.tags or other is None:
+            return "score" in self.tags
+        alike = all(self.tags.get(key) == other.tags.get(key) for key in _COMPARABLE)
+        return alike and float(self.tags["score"]) > float(other.tags.get("score", "inf"))
+
+
 @dataclass(frozen=True)
 class PromptRegistry:
-    """The registry behind `client`; `run` is the MLflow run that prompts are linked to."""
+    """The registry behind `client`. `run` is the MLflow run that prompts are linked to; `progress` hears of each."""
 
     client: MlflowClient
     experiment_id: str
     run: str
+    progress: Callable[[], None] = lambda: None
 
     def register(self, history: RunHistory, program: str) -> None:
         """Register the student's and the best prompts of a finished run, and move `best` where it improved."""
         results = history.detailed
         if results is None:
             return
-        names = prompt_names(program, results.baseline.prompts)
         linked: list[dict[str, str]] = []
-        for predictor, name in names.items():
-            if not all(self._can_hold(name, c.prompts[predictor]) for c in (results.baseline, results.best)):
-                continue
-            self._make_room(name, predictor, program)
-            for candidate in (results.baseline, results.best):
-                version = self._version_of(name, predictor, candidate, results)
-                self._measure(name, version, _measurement(history, candidate))
-                self._promote(name, version)
-                link = {"name": name, "version": str(version.version)}
-                linked += [] if link in linked else [link]
+        for predictor, name in prompt_names(program, results.baseline.prompts).items():
+            if all(_can_be_held(name, c.prompts[predictor]) for c in (results.baseline, results.best)):
+                used = self._register(name, predictor, history, results)
+                linked += [{"name": name, "version": str(number)} for number in sorted(used)]
+            self.progress()
         # Not by `link_prompt_version_to_run`: MLflow 3.17 looks for the run in the process's default store there.
         self.client.set_tag(self.run, _LINKED, json.dumps(linked))
 
-    def _can_hold(self, name: str, text: str) -> bool:
-        held = bool(text.strip()) and len(text) <= MAX_TEXT
-        if not held and text:
-            logger.warning("prompt %s has %d characters and is not registered (limit %d)", name, len(text), MAX_TEXT)
-        return held
+    def _register(self, name: str, predictor: str, history: RunHistory, results: DetailedResults) -> set[int]:
+        """The numbers of the versions that the run began and ended with."""
+        versions = self._versions(name, predictor)
+        holder = self._holder(name, versions)
+        best, used = holder, set()
+        for candidate in (results.baseline, results.best):
+            text, measured = _storable(candidate.prompts[predictor]), _measurement(history, candidate)
+            version = next((v for v in versions if v.text == text), None)
+            if version is None:
+                message = clean(_message(predictor, candidate, results), 4000)
+                made = self.client.create_prompt_version(name, text, description=message, tags=measured)
+                version = Version(int(made.version), text, measured)
+                versions.append(version)
+            else:
+                self._measure(name, version, measured)
+            best = version if version.beats(best) else best
+            used.add(version.number)
+        if best is not None and best is not holder:
+            self.client.set_prompt_alias(name, BEST, best.number)
+        return used
 
-    def _make_room(self, name: str, predictor: str, program: str) -> None:
+    def _versions(self, name: str, predictor: str) -> list[Version]:
+        """What the registry has under `name`, which is made if it is not there."""
         found = self.client.get_prompt(name)
         if found is None:
-            about = f"The prompt of predictor {predictor} in {program}."
-            self.client.create_prompt(name, description=about, tags={_EXPERIMENTS: f",{self.experiment_id},"})
-            return
+            tags = {_EXPERIMENTS: f",{self.experiment_id},"}
+            self.client.create_prompt(name, description=f"The prompt of predictor {predictor}.", tags=tags)
+            return []
         known = [e for e in (found.tags or {}).get(_EXPERIMENTS, "").split(",") if e]
         if self.experiment_id not in known:
             self.client.set_prompt_tag(name, _EXPERIMENTS, f",{','.join([*known, self.experiment_id])},")
-
-    def _version_of(self, name: str, predictor: str, candidate: Candidate, results: DetailedResults) -> Any:
-        """The version with this text: the one that is there, or a new one."""
-        text = candidate.prompts[predictor].encode("utf-8", "replace").decode()
-        version = next((v for v in self._versions(name) if v.template == text), None)
-        if version is None:
-            message = clean(_message(predictor, candidate, results), 4000)
-            version = self.client.create_prompt_version(name, text, description=message)
-        return version
-
-    def _versions(self, name: str) -> list[Any]:
-        found: list[Any] = []
+        versions: list[Version] = []
         token = None
         while True:
             page = self.client.search_prompt_versions(name, max_results=100, page_token=token)
-            found += page
+            versions += (Version(int(v.version), v.template, dict(v.tags)) for v in page)
             token = page.token
             if not token:
-                return found
+                return versions
 
-    def _measure(self, name: str, version: Any, measured: Mapping[str, str]) -> None:
-        for key, value in measured.items():
-            self.client.set_prompt_version_tag(name, version.version, key, value)
-
-    def _promote(self, name: str, version: Any) -> None:
-        """Move `best` to `version` if it scored higher than the one that holds it, on the same data."""
-        version = self.client.get_prompt_version(name, version.version)
-        if "score" not in version.tags:
-            return  # nothing was measured, nothing is claimed
-        holder = self._holder(name)
-        if holder is None or (
-            holder.version != version.version
-            and all(holder.tags.get(key) == version.tags.get(key) for key in ("dataset", "task_model"))
-            and float(version.tags["score"]) > float(holder.tags.get("score", "inf"))
-        ):
-            self.client.set_prompt_alias(name, BEST, int(version.version))
-
-    def _holder(self, name: str) -> Any | None:
+    def _holder(self, name: str, versions: list[Version]) -> Version | None:
+        """The version that holds the alias `best`."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return self.client.get_prompt_version_by_alias(name, BEST)
+            number = int(self.client.get_prompt_version_by_alias(name, BEST).version) if versions else None
         except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
+        return next((version for version in versions if version.number == number), None)
+
+    def _measure(self, name: str, version: Version, measured: Mapping[str, str]) -> None:
+        for key, value in measured.items():
+            if version.tags.get(key) != value and key in ("score", *_COMPARABLE):
+                self.client.set_prompt_version_tag(name, version.number, key, value)
+                version.tags[key] = value
+
+
+def _can_be_held(name: str, text: str) -> bool:
+    if len(text) > MAX_TEXT:
+        logger.warning("prompt %s has %d characters and is not registered (limit %d)", name, len(text), MAX_TEXT)
+    return bool(text.strip()) and len(text) <= MAX_TEXT
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _measurement(history: RunHistory, candidate: Candidate) -> dict[str, str]:

@@ -52,7 +52,7 @@ def replay(
         for spool in spools:
             about = spool.about()
             run_id = str(about.get("run_id") or spool.folder.name)
-            if _arrived(spool, store.uri):
+            if _arrived(spool, store.uri, client):
                 already.append(run_id)
                 continue
             try:
@@ -74,8 +74,18 @@ def _deliver(spool: Spool, uri: str, client: MlflowClient, experiment_id: str, r
         delivery.release()
 
 
-def _arrived(spool: Spool, uri: str) -> bool:
-    """Whether all that the spool holds is known to be there."""
+def _arrived(spool: Spool, uri: str, client: MlflowClient) -> bool:
+    """Whether all that the spool holds has gone there, and the run is still there; one deleted in MLflow stays so."""
+    from mlflow.exceptions import MlflowException
+
     known = spool.delivered(uri)
     whole = known.get("bytes") == spool.size() and known.get("program") == spool.program.exists()
-    return whole and bool(known.get("finished"))
+    if not (whole and known.get("finished")):
+        return False
+    try:
+        client.get_run(known["mlflow_run"])
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False  # the store was made anew
+    return True

@@ -263,6 +263,17 @@ def test_replaying_what_has_arrived_changes_nothing(store: str, tmp_path: Path) 
     assert len(client(store).search_prompt_versions(f"{run.data.tags['program']}.classify")) == 2
 
 
+def test_a_store_that_was_made_anew_is_filled_again(store: str, announce: Announce, tmp_path: Path) -> None:
+    empty = (tmp_path / "mlflow.db").read_bytes()
+    with tracking.enable():
+        announce(*made_runs.events("one"))
+    (tmp_path / "other.db").write_bytes(empty)
+    note = tmp_path / ".langmem/runs/one/delivered.json"
+    note.write_text(note.read_text().replace("mlflow.db", "other.db"))
+
+    assert tracking.replay(tracking_uri="other.db").delivered == ("one",)
+
+
 def test_a_replay_of_nothing_says_what_it_wants(store: str) -> None:
     with pytest.raises(InputError, match="give a run's folder"):
         tracking.replay("nowhere")

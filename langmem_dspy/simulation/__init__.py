@@ -13,10 +13,30 @@ wherever its figures stand, its name (`offline/simulation-...`) and `fingerprint
 Tokens are counted by one rule: four bytes of UTF-8 each, per message, begun ones counted.
 """
 
+from importlib import import_module
+from typing import Any
+
 from langmem_dspy.simulation.endpoint import Endpoint, serve
 from langmem_dspy.simulation.engine import SimulatedEngine, is_simulated, offline_lm
 from langmem_dspy.simulation.faults import Faults
 from langmem_dspy.simulation.freeze import fingerprint
 from langmem_dspy.simulation.profiles import Profile
 
-__all__ = ["Endpoint", "Faults", "Profile", "SimulatedEngine", "fingerprint", "is_simulated", "offline_lm", "serve"]
+__all__ = [
+    "Endpoint",
+    "Faults",
+    "Profile",
+    "SimulatedEngine",
+    "fingerprint",
+    "is_simulated",
+    "offline_lm",
+    "serve",
+    "worlds",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: nothing that merely talks to the model should have a world at hand.
+    if name == "worlds":
+        return import_module(f"{__name__}.worlds")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

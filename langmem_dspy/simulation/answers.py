@@ -17,7 +17,7 @@ def render(question: Question, values: Mapping[str, Any]) -> str:
     if question.form == "chat":
         fields = "\n\n".join(f"[[ ## {name} ## ]]\n{_in_chat(value)}" for name, value in values.items())
         return f"{fields}\n\n[[ ## completed ## ]]"
-    if question.form in ("json", "schema", "tool"):
+    if question.form in ("json", "schema", "tool") or "tool" in values:
         return json.dumps(values, ensure_ascii=False)
     if question.form == "xml":
         return "\n\n".join(_in_xml(name, value) for name, value in values.items())
@@ -25,7 +25,10 @@ def render(question: Question, values: Mapping[str, Any]) -> str:
 
 
 def parts(question: Question | None, text: str, call_id: str) -> tuple[TextPart | ToolCallPart, ...]:
-    """`text` as the parts of a message: a tool call if the question wants one. None: plain text, whatever it was."""
+    """`text` as the parts of a message: a tool call if that is what it is. None: plain text, whatever it was."""
+    if question is not None and question.form == "agent" and text.startswith('{"tool": '):
+        call = json.loads(text)
+        return (ToolCallPart(id=call_id, name=call["tool"], input=call["arguments"]),)
     if question is None or question.tool is None:
         return (TextPart(text),)
     return (ToolCallPart(id=call_id, name=question.tool, input=json.loads(text)),)

@@ -11,9 +11,9 @@ from typing import Any
 from langmem_dspy.simulation.chance import Chance
 from langmem_dspy.simulation.profiles import Profile
 from langmem_dspy.simulation.questions import Question
-from langmem_dspy.simulation.roles import reviewer, worker
+from langmem_dspy.simulation.roles import agent, extractor, query_writer, reviewer, worker
 
-ROLES = {"reviewer": reviewer, "worker": worker}
+ROLES = {"extractor": extractor, "query_writer": query_writer, "reviewer": reviewer, "agent": agent, "worker": worker}
 
 
 def play(question: Question, profile: Profile, chance: Chance) -> dict[str, Any]:

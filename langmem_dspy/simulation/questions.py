@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from dspy.lm15 import FunctionTool, Message, Request
 
-Form = Literal["chat", "json", "xml", "schema", "tool", "plain"]
+Form = Literal["chat", "json", "xml", "schema", "tool", "agent", "plain"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,29 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Tool:
+    """A tool that may be called. `arguments`: name -> JSON schema."""
+
+    name: str
+    description: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call already made for the request at hand, and what came back."""
+
+    tool: str
+    arguments: str
+    result: str
+
+
+@dataclass(frozen=True)
 class Question:
-    """A request as the model understands it. `text` is all of it, in the order it stands there."""
+    """A request as the model understands it. `text` is all of it, in the order it stands there.
+
+    `tool` is the one it must answer with; `tools` those it may call, `calls` what it called since the user last spoke.
+    """
 
     form: Form
     instructions: str
@@ -46,6 +67,8 @@ class Question:
     wanted: tuple[Wanted, ...]
     text: str
     tool: str | None = None
+    tools: tuple[Tool, ...] = ()
+    calls: tuple[Call, ...] = ()
 
 
 def read(request: Request) -> Question:
@@ -56,6 +79,9 @@ def read(request: Request) -> Question:
     tool = _tool_of(request)
     if ("Your output fields are:" in system and "[[ ##" in system) or _XML_TAIL.search(messages[-1][1]):
         return _read_fields(request, system, messages[-1][1], text)
+    if tools := _at_will(request):
+        inputs = _plain_inputs(system, messages)
+        return Question("agent", system, inputs, (Wanted("reply"),), text, tools=tools, calls=_calls(request))
     if tool is not None:
         return Question("tool", system, _plain_inputs(system, messages), _properties(tool.parameters), text, tool.name)
     schema = (request.config.response_format or {}).get("schema")
@@ -181,6 +207,37 @@ def _tool_of(request: Request) -> FunctionTool | None:
     return max(tools, key=lambda tool: len(tool.parameters.get("properties", {}))) if forced or tools else None
 
 
+# Tools that do something, told from those that are but a form to answer in ("think", "recommend").
+_ACTS = re.compile(r"memor|search|recall|find|look|fetch|get|save|store|send|list|read|write|calc", re.IGNORECASE)
+
+
+def _at_will(request: Request) -> tuple[Tool, ...]:
+    """The tools it may call or leave alone."""
+    choice = request.config.tool_choice
+    offered = [tool for tool in request.tools if isinstance(tool, FunctionTool)]
+    if (choice is not None and choice.mode != "auto") or not any(_ACTS.search(tool.name) for tool in offered):
+        return ()
+    return tuple(Tool(t.name, t.description or "", t.parameters.get("properties", {})) for t in offered)
+
+
+def _calls(request: Request) -> tuple[Call, ...]:
+    """The calls since the user last spoke, with their results."""
+    asked: dict[str, Any] = {}
+    results: dict[str, str] = {}
+    for message in request.messages:
+        if message.role == "user":
+            asked, results = {}, {}
+        for part in message.parts:
+            if part.type == "tool_call":
+                asked[part.id] = part
+            elif part.type == "tool_result":
+                results[part.id] = _result_text(part)
+    return tuple(
+        Call(part.name, json.dumps(part.input, ensure_ascii=False), results.get(name, ""))
+        for name, part in asked.items()
+    )
+
+
 def _properties(schema: Mapping[str, Any]) -> tuple[Wanted, ...]:
     resolved = _resolved(schema, schema.get("$defs", {}))
     return tuple(
@@ -223,4 +280,9 @@ def _system_of(request: Request) -> str:
 
 
 def _text_of(message: Message) -> str:
-    return "\n".join(text for part in message.parts if isinstance(text := getattr(part, "text", None), str))
+    said = (_result_text(part) if part.type == "tool_result" else getattr(part, "text", None) for part in message.parts)
+    return "\n".join(text for text in said if isinstance(text, str))
+
+
+def _result_text(part: Any) -> str:
+    return "\n".join(text for one in part.content if isinstance(text := getattr(one, "text", None), str))

@@ -25,11 +25,13 @@ class Revision:
 
 
 class MendPrompt(dspy.Signature):
-    """A revised prompt broke a rule. Write it again: keep its improvements, and mend every problem listed."""
+    """A revised prompt broke a rule. Write it again: keep its improvements, and mend every problem listed. Follow
+    update_instructions."""
 
     original_prompt: str = dspy.InputField()
     revised_prompt: str = dspy.InputField(desc="the revision with the problems")
     problems: list[str] = dspy.InputField()
+    update_instructions: str = dspy.InputField(desc="what its owner asks of any change")
     improved_prompt: str = dspy.OutputField(desc="the whole mended prompt, and nothing else")
 
 
@@ -49,7 +51,11 @@ class Reviser(dspy.Module):
         if problems and asking.may_repair():
             try:
                 mended = asking(
-                    self.mend, original_prompt=shielded(before), revised_prompt=shielded(text), problems=problems
+                    self.mend,
+                    original_prompt=shielded(before),
+                    revised_prompt=shielded(text),
+                    problems=problems,
+                    update_instructions=prompt.get("update_instructions") or "(none)",
                 )
             except ReplyError as error:
                 return Revision(before, False, rationale, declined=f"{' '.join(problems)} The repair failed: {error}")

@@ -205,6 +205,12 @@ def test_guidance_reaches_the_first_and_the_last_request(kind):
     assert "HOW-MARK" in requests[-1]
 
 
+def test_guidance_reaches_the_repair_too(kind):
+    prompt = {"name": "greet", "prompt": PROMPT, "update_instructions": "HOW-MARK"}
+    _, requests = ask(kind, rewriting("Greet him."), prompt=prompt)
+    assert "problems" in requests[-1] and "HOW-MARK" in requests[-1]
+
+
 @pytest.mark.parametrize("when", ["never", "Never.", " NEVER change this, even if the feedback asks for it"])
 def test_a_frozen_prompt_is_not_asked_about(kind, when):
     result, requests = ask(kind, reviewer, prompt={"prompt": PROMPT, "when_to_update": when})

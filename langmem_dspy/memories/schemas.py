@@ -204,7 +204,7 @@ def described(schemas: Schemas) -> str:
 
 def _described(name: str, model: type[BaseModel]) -> str:
     own = model.__doc__ if "__doc__" in vars(model) else None
-    head = f"{name}: {' '.join((own or '').split())}".rstrip(" :")
+    head = f"{name}: {' '.join((own or '').split())}".rstrip()
     if only := text_field(model):
         description = next(iter(model.model_fields.values())).description
         return f"{head} Written as bare text{f': {description}' if description else ''} ({only})."

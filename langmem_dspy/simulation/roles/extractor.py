@@ -169,6 +169,7 @@ def _filled(schema: Mapping[str, Any], statement: str) -> dict[str, Any]:
 
 
 def _value(key: str, part: Mapping[str, Any], statement: str) -> Any:
+    part = next((one for one in part.get("anyOf", ()) if one.get("type") != "null"), part)
     kind = part.get("type", "string" if "enum" in part else None)
     if part.get("enum"):
         words = set(content_words(statement))

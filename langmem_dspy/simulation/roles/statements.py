@@ -21,7 +21,9 @@ _OPENER = re.compile(
 
 _MODALS = "can|could|should|must|may|might|would|will|cannot|never|was|had|did|need not"
 _ADVERBS = r"(?:(?:\w+ly|always|often|also|still|just|never|now) )*"
-_PAST = frozenset("moved went got bought met saw left started came took made had did said knew lost found won".split())  # noqa: SIM905 - a word list
+_PAST = frozenset(
+    ("moved", "went", "got", "bought", "met", "saw", "left", "took", "made", "said", "knew", "lost", "found", "won")
+)
 _PERSONS = (
     (r"\bI'm\b|\bI am\b", "the user is"),
     (r"\bI've\b|\bI have\b", "the user has"),
@@ -87,12 +89,13 @@ def _conjugated(verb: str) -> str:
 # --- what a statement is about ---
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_FUNCTION_WORDS = frozenset(
-    "a an the is are was were be been am do does did has have had will would can could should i you he she it we they "
-    "me my mine your his her its our their this that these those there of to in on at for with from by as and or but "
-    "not no so if then than very really also just user user's what who when where why how which about any some all "
-    "please tell know remember s".split()  # noqa: SIM905 - a word list
-)
+# Negations are none of them: they are all that tells a taste from a distaste.
+_FUNCTION = """
+a an the is are was were be been am do does did has have had will would can could should i you he she it we they me my
+mine your his her its our their this that these those there of to in on at for with from by as and or but so if then
+than very really also just user user's what who when where why how which about any some all please tell know remember s
+"""
+_FUNCTION_WORDS = frozenset(_FUNCTION.split())
 _TASTE = re.compile(
     r"\b(?:does not |never |no longer )?(?:likes?|loves?|enjoys?|prefers?|hates?|dislikes?|adores?)\b", re.I
 )

@@ -1,0 +1,161 @@
+import asyncio
+import warnings
+
+import dspy
+import pytest
+from fakes import chat, fake_lm
+from memory_fakes import asked, insert, memory_lm, update
+from pydantic import BaseModel
+
+import langmem_dspy.namespaces
+from langmem_dspy.errors import InputError, NamespaceError, ReplyError
+from langmem_dspy.memories.background import ReflectionExecutor
+from langmem_dspy.memories.schemas import ExtractedMemory, Memory
+from langmem_dspy.memory_factories import (
+    create_manage_memory_tool,
+    create_memory_enricher,
+    create_memory_manager,
+    create_memory_searcher,
+    create_memory_store_enricher,
+    create_search_memory_tool,
+    create_thread_extractor,
+)
+from langmem_dspy.namespaces import memory_context
+from langmem_dspy.records import Item
+from langmem_dspy.store.faiss_store import FaissStore
+
+TALK = [{"role": "user", "content": "I prefer dark mode"}]
+PREFERENCE = {
+    "title": "UserPreference",
+    "type": "object",
+    "properties": {"preference": {"type": "string"}, "category": {"type": "string"}},
+    "description": "User preferences",
+}
+
+
+@pytest.fixture
+def store():
+    with FaissStore() as store:
+        yield store
+
+
+def test_an_enricher_is_a_function_from_state_to_state():
+    lm = memory_lm([insert("User prefers dark mode")])
+    enrich = create_memory_enricher(lm)
+    (memory,) = enrich(TALK)
+    assert isinstance(memory, ExtractedMemory) and memory.content == Memory(content="User prefers dark mode")
+    again = enrich(TALK, [memory])
+    assert again == [memory] and enrich.last_dropped[0].needless
+    assert enrich.last_usage.lm_calls == 1 and lm.engine.calls == 2
+
+
+def test_all_four_ways_to_call_it_agree():
+    lm = memory_lm([update("m1", "User prefers light mode")])
+    enrich = create_memory_manager(lm)
+    given = {"messages": TALK, "existing": [("a", "User prefers dark mode")], "max_steps": 2}
+    expected = [("a", Memory(content="User prefers light mode"))]
+    assert enrich(**given) == enrich.invoke(given) == expected
+    assert asyncio.run(enrich.acall(**given)) == asyncio.run(enrich.ainvoke(given)) == expected
+    with pytest.raises(InputError, match="messages, and perhaps existing, max_steps"):
+        enrich.invoke({"message": TALK})
+
+
+def test_the_readmes_store_enricher(store):
+    lm = memory_lm([insert({"preference": "dark mode", "category": "ui"})])
+    enricher = create_memory_store_enricher(lm, schemas=[PREFERENCE], store=store, enable_inserts=True)
+    (item,) = asyncio.run(enricher.manage_memories(TALK))
+    assert isinstance(item, Item) and item.namespace == ("memories",)
+    assert item.value == {"kind": "UserPreference", "content": {"preference": "dark mode", "category": "ui"}}
+    assert store.search((), query="UI preferences dark")[0].key == item.key
+
+
+def test_namespace_variables_come_as_arguments_config_or_context(store):
+    lm = memory_lm([insert("User prefers dark mode")])
+    enricher = create_memory_store_enricher(lm, store=store, namespace=("m", "{langgraph_user_id}"))
+    enricher.invoke({"messages": TALK}, config={"configurable": {"langgraph_user_id": "ann", "thread_id": "t"}})
+    enricher(TALK, langgraph_user_id="bob")
+    with memory_context(langgraph_user_id="eve"):
+        asyncio.run(enricher.ainvoke({"messages": TALK, "max_steps": 1}))
+    assert store.list_namespaces() == [("m", "ann"), ("m", "bob"), ("m", "eve")]
+    with pytest.raises(NamespaceError, match="langgraph_user_id"):
+        enricher(TALK)
+
+
+def test_an_enricher_reflects_in_the_background_as_it_is(store):
+    enricher = create_memory_store_enricher(memory_lm([insert("User prefers dark mode")]), store=store)
+    with ReflectionExecutor(enricher) as executor:
+        (item,) = executor.submit(TALK).result(5)
+    assert store.get(("memories",), item.key) is not None and executor.store is store
+
+
+def test_without_a_store_there_is_one_for_the_process_with_a_warning_once(monkeypatch):
+    monkeypatch.setattr(langmem_dspy.namespaces, "_process_store", None)
+    manage, search = create_manage_memory_tool(), create_search_memory_tool()
+    with pytest.warns(UserWarning, match="one in-memory store of this process"):
+        manage(content="User prefers dark mode")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "dark mode" in search("dark mode")
+    langmem_dspy.namespaces._process_store.close()
+
+
+def test_a_searcher_finds_what_the_model_asks_for(store):
+    create_manage_memory_tool(store)(content="User prefers dark mode")
+    lm = fake_lm(lambda _: chat(queries='["user interface dark mode"]'))
+    searcher = create_memory_searcher(lm, store=store, instructions="Search for preferences.")
+    assert [item.value["content"] for item in searcher(TALK)] == ["User prefers dark mode"]
+    assert searcher.invoke({"messages": TALK}) == searcher(TALK)
+    assert "Search for preferences." in lm.engine.requests[0] and searcher.last_usage.lm_calls == 1
+
+
+def test_a_searcher_whose_model_says_nothing_readable_searches_with_the_conversation(store):
+    create_manage_memory_tool(store)(content="User prefers dark mode")
+    assert len(create_memory_searcher(fake_lm(lambda _: "garbage"), store=store)(TALK)) == 1
+    assert create_memory_searcher(fake_lm(lambda _: chat(queries="[]")), store=store)(TALK) == []
+
+
+def test_a_thread_becomes_one_document():
+    lm = fake_lm(lambda _: chat(document='{"title": "Modes", "summary": "User prefers dark mode."}'))
+    extract = create_thread_extractor(lm)
+    assert extract(TALK).title == extract.invoke({"messages": TALK}).title == "Modes"
+    assert extract([]) is None and lm.engine.calls == 2
+
+    class Topic(BaseModel):
+        topics: list[str]
+
+    lm = fake_lm(lambda _: chat(document='{"topics": ["a"]}'))
+    assert create_thread_extractor(lm, schema=Topic, instructions="List topics.")(TALK) == Topic(topics=["a"])
+    assert asked(lm, "guidelines") == "List topics."
+    with pytest.raises(ReplyError):
+        create_thread_extractor(fake_lm(lambda _: "garbage"), schema=Topic)(TALK)
+
+
+def test_a_long_thread_is_carried_on_part_by_part():
+    lm = fake_lm(lambda _: chat(document='{"title": "T", "summary": "S"}'))
+    create_thread_extractor(lm)([{"role": "user", "content": "word " * 40_000}])
+    assert lm.engine.calls == 2 and '"summary":"S"' in asked(lm, "part_before")
+
+
+def test_the_conceptual_guides_calls_work():
+    class UserProfile(BaseModel):
+        preferences: dict[str, str] = {}
+
+    lm = memory_lm([insert({"preferences": {"mode": "dark"}})], [insert({"preferences": {"font": "mono"}})])
+    enricher = create_memory_enricher(lm, schemas=[UserProfile], kind="single")
+    state = enricher(TALK)
+    assert enricher(TALK, state) == [(state[0].id, UserProfile(preferences={"mode": "dark", "font": "mono"}))]
+    tool = create_manage_memory_tool(kind="multi", namespace_prefix=("user", "experiences"))
+    assert isinstance(tool, dspy.Tool)
+    with pytest.raises(InputError, match="give one of them"):
+        create_manage_memory_tool(namespace=("a",), namespace_prefix=("b",))
+
+
+def test_what_a_model_asks_for_in_vain_is_logged(caplog):
+    create_memory_enricher(memory_lm([update("m9", "x")], []))(TALK, ["known"])
+    assert "not done: update m9: there is no memory 'm9'" in caplog.text
+
+
+def test_a_model_is_needed_only_when_it_is_called():
+    enrich = create_memory_enricher()
+    with dspy.context(lm=None), pytest.raises(InputError, match="no language model"):
+        enrich(TALK)

@@ -82,14 +82,14 @@ def resolve_namespace(template: str | Sequence[str], variables: Mapping[str, Any
 
     Raises `NamespaceError` for a missing variable, or a value that could lead out of the namespace.
     """
-    labels = (template,) if isinstance(template, str) else tuple(template)
+    labels = _labels(template)
     given = {**current_variables(), **(variables or {})}
     return check_namespace(tuple(_fill(label, given, labels) for label in labels))
 
 
 def template_variables(template: str | Sequence[str]) -> set[str]:
     """The names of the variables in a template."""
-    labels = (template,) if isinstance(template, str) else tuple(template)
+    labels = _labels(template)
     return {name for label in labels for _, name in _parse(label) if name is not None}
 
 
@@ -111,6 +111,14 @@ def check_namespace(namespace: Any, *, may_be_empty: bool = False) -> Namespace:
 def _current() -> _Context:
     context: _Context = thread_local_overrides.get().get(_SETTING) or _Context()
     return context
+
+
+def _labels(template: Any) -> Namespace:
+    if isinstance(template, str):
+        return (template,)
+    if not isinstance(template, Sequence):
+        raise NamespaceError(f"a namespace template is a tuple such as ('memories', '{{user_id}}'), not {template!r}")
+    return tuple(template)
 
 
 def _parse(label: Any) -> list[tuple[str, str | None]]:

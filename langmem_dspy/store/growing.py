@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
-import sys
+import os
+import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 _FIRST, _BLOCK = 16, 8192
 _NARROW = 16
-_TOUCHED = 500  # mapped rows read before their memory is given back; each may hold 64 KiB
 
 
 class Column:
@@ -36,16 +36,40 @@ class Column:
         self.size += 1
 
 
+class FileRows:
+    """`(n, width) float32` in a file, read a row at a time: a mapping would be counted, page by page, as memory."""
+
+    def __init__(self, file: Path, n: int, width: int):
+        self._handle = os.open(file, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._handle)
+        self._n, self._width, self._row = n, width, 4 * width
+        if os.fstat(self._handle).st_size != n * self._row:
+            raise ValueError(f"{file.name} is cut off")
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(self._n)
+            data = os.pread(self._handle, (stop - start) * self._row, start * self._row)
+        elif len(rows) > 1 and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+            return self[int(rows[0]) : int(rows[-1]) + 1]
+        else:
+            handle, size = self._handle, self._row
+            data = b"".join([os.pread(handle, size, at * size) for at in rows.tolist()])
+        return np.frombuffer(data, np.float32).reshape(-1, self._width)
+
+
 class Blocks:
     """Float32 vectors in blocks: growing never copies more than one block and wastes less than one.
 
-    `base`, shaped `(n, width)`, is read and never written; `mapping` is the mapped file it lies in, if it does.
+    `base`, shaped `(n, width)`, is read and never written.
     """
 
-    def __init__(self, width: int, base: NDArray[np.float32] | None = None, mapping: mmap.mmap | None = None):
+    def __init__(self, width: int, base: NDArray[np.float32] | FileRows | None = None):
         self.width = width
-        self._mapping, self._touched = mapping, 0
-        self._blocks: list[NDArray[np.float32]] = [] if base is None or not len(base) else [base]
+        self._blocks: list[Any] = [] if base is None or not len(base) else [base]
         self._starts: list[int] = [0] if self._blocks else []
         self._full = self.size = len(self._blocks[0]) if self._blocks else 0
 
@@ -73,15 +97,14 @@ class Blocks:
         for b in np.unique(which):
             at = which == b
             out[at] = self._blocks[b][rows[at] - self._starts[b]]
-        self._release(len(rows))
         return out
 
     def fork(self) -> Blocks:
         """The same rows; what either of the two adds is its own."""
-        forked = Blocks(self.width, mapping=self._mapping)
+        forked = Blocks(self.width)
         forked._blocks, forked._starts = list(self._blocks), list(self._starts)
         forked.size = self.size
-        if forked._blocks:
+        if forked._blocks and not isinstance(forked._blocks[-1], FileRows):
             forked._blocks[-1] = forked._blocks[-1][: self.size - forked._starts[-1]]
         forked._full = self.size
         return forked
@@ -89,17 +112,11 @@ class Blocks:
     def all(self) -> NDArray[np.float32]:
         return self.take(np.arange(self.size))
 
-    def _release(self, rows: int) -> None:
-        # What is read through a mapping counts as memory of this process until it is given back.
-        self._touched += rows
-        if self._mapping is not None and self._touched > _TOUCHED and sys.platform != "win32":
-            self._mapping.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
-
     def _grow(self) -> None:
         # Double while small, so that a namespace of ten items does not cost a block.
         last = len(self._blocks[-1]) if self._blocks else 0
-        if len(self._blocks) == 1 and last * 2 <= _BLOCK and self._blocks[0].flags.writeable:
+        small = len(self._blocks) == 1 and last * 2 <= _BLOCK and not isinstance(self._blocks[0], FileRows)
+        if small and self._blocks[0].flags.writeable:
             grown = np.empty((last * 2, self.width), np.float32)
             grown[:last] = self._blocks[0]
             self._blocks[0] = grown

@@ -16,12 +16,12 @@ import numpy as np
 
 import langmem_dspy.store.quantized as codes
 from langmem_dspy.store.background import Background
-from langmem_dspy.store.growing import Blocks
+from langmem_dspy.store.growing import Blocks, FileRows
 from langmem_dspy.store.quantized import Quantized, Stopped, build
 from langmem_dspy.store.reader import Reader, Status
 from langmem_dspy.store.rows import PUT
 from langmem_dspy.store.shard import Shard
-from langmem_dspy.store.snapshots import Snapshots, Stamp, map_vectors
+from langmem_dspy.store.snapshots import Snapshots, Stamp, map_fine
 from langmem_dspy.store.vectors import Vectors
 
 logger = logging.getLogger(__name__)
@@ -163,7 +163,8 @@ class Index:
             if file is not None and shard.vectors is not None:
                 # From now on the vectors are read from the file: the codes alone stay in memory.
                 tail = shard.vectors.take(np.arange(quantized.size, shard.size))
-                mapped: Blocks = map_vectors(file, quantized.size, stamp.width)
+                kept = Blocks(stamp.width, FileRows(file, quantized.size, stamp.width))
                 for row in tail:
-                    mapped.append(row)
-                shard.vectors = mapped
+                    kept.append(row)
+                shard.vectors = kept
+                quantized.fine = map_fine(file, quantized.size, stamp.width)

@@ -36,7 +36,8 @@ class Prepared(NamedTuple):
 
 def prepare(ops: Sequence[PutOp], vectors: Vectors) -> list[Prepared]:
     """Check all `ops` and embed their texts, in one call."""
-    prepared = [_prepare(op, vectors) for op in ops]
+    paths: dict[Any, str] = {}
+    prepared = [_prepare(op, vectors, paths) for op in ops]
     open_texts = [text for p in prepared if p.vectors is None for text in p.texts]
     if not open_texts:
         return prepared
@@ -79,8 +80,13 @@ def query_of(op: SearchOp, vectors: Vectors) -> Query | None:
     return Query(mode, terms, vector, vectors.embedder.floor, vectors.embedder.weight)
 
 
-def _prepare(op: PutOp, vectors: Vectors) -> Prepared:
-    path, key = to_path(check_namespace(op.namespace)), check_key(op.key)
+def _prepare(op: PutOp, vectors: Vectors, paths: dict[Any, str]) -> Prepared:
+    try:
+        path = paths[op.namespace]
+    except (KeyError, TypeError):  # not seen in this batch, or not even hashable
+        path = to_path(check_namespace(op.namespace))
+        paths[tuple(op.namespace)] = path
+    key = check_key(op.key)
     if op.if_version is not None:
         _check_count("if_version", op.if_version)
     if op.value is None:

@@ -1,4 +1,4 @@
-"""What a large shard needs to answer at once after reopening, in two files that are only ever replaced whole.
+"""What a large shard needs to answer at once after reopening, in files that are only ever replaced whole.
 
 Written aside, synced, renamed; checked against a generation, an epoch and a checksum when read. They are a copy of what
 the database holds: a file that is missing, cut off or another's is thrown away and costs only time.
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from langmem_dspy.store.growing import Blocks, Column
-from langmem_dspy.store.quantized import Quantized
+from langmem_dspy.store.growing import Blocks, Column, FileRows
+from langmem_dspy.store.quantized import Fine, Quantized, fine_codes
 from langmem_dspy.store.shard import Shard
 
 if TYPE_CHECKING:
@@ -59,8 +59,15 @@ class Snapshots:
         name, n = f"{_prefix(stamp.path, stamp.generation)}{stamp.seq:020}", quantized.size
         vectors = self.folder / f"{name}.vectors"
         with _aside(vectors) as file:
-            for start in range(0, n, 10_000):
-                file.write(shard.vectors.take(np.arange(start, min(n, start + 10_000))).tobytes())
+            scales = []
+            with _aside(self.folder / f"{name}.fine") as fine:
+                for start in range(0, n, 10_000):
+                    rows = shard.vectors.take(np.arange(start, min(n, start + 10_000)))
+                    file.write(rows.tobytes())
+                    codes, scale = fine_codes(rows)
+                    fine.write(codes.tobytes())
+                    scales.append(scale)
+                fine.write(np.concatenate(scales).tobytes())
         columns = [c.array[:n] for c in (shard.ids, shard.alive, shard.has_vector, shard.valid_from, shard.valid_to)]
         more = shard.more.all().tobytes() if shard.more is not None else b""
         owners = shard.owners.array.tobytes()
@@ -78,7 +85,7 @@ class Snapshots:
         return vectors
 
     def load(self, path: str, generation: int, epoch: int) -> tuple[Shard, Stamp] | None:
-        """The shard of a namespace as it was saved, its vectors mapped; None if there is none to be trusted."""
+        """The shard of a namespace as it was saved, its vectors left in their file; None if none can be trusted."""
         for file in sorted(self.folder.glob(f"{_prefix(path, generation)}*.codes"), reverse=True):
             try:
                 header, parts = _parts(file.read_bytes())
@@ -109,9 +116,10 @@ class Snapshots:
             except (OSError, ValueError, KeyError, TypeError):
                 problems.append(f"{file.name} is damaged; it is not used")
                 continue
-            vectors = file.with_suffix(".vectors")
-            if not vectors.exists() or vectors.stat().st_size != stamp.size * stamp.width * 4:
-                problems.append(f"{vectors.name} is missing or cut off; it is not used")
+            for kind, size in ((".vectors", stamp.size * stamp.width * 4), (".fine", stamp.size * (stamp.width + 4))):
+                other = file.with_suffix(kind)
+                if not other.exists() or other.stat().st_size != size:
+                    problems.append(f"{other.name} is missing or cut off; it is not used")
         return problems
 
 
@@ -119,8 +127,6 @@ def _shard(stamp: Stamp, timed: bool, parts: list[bytes], vectors: Path) -> Shar
     import faiss
 
     n, width = stamp.size, stamp.width
-    if vectors.stat().st_size != n * width * 4:
-        raise ValueError("the vectors are cut off")
     shard = Shard(stamp.path, width)
     kinds: list[Any] = [np.int64, np.bool_, np.bool_, np.int64, np.int64]
     arrays = [np.frombuffer(part, kind) for part, kind in zip(parts, kinds, strict=False)]
@@ -129,7 +135,7 @@ def _shard(stamp: Stamp, timed: bool, parts: list[bytes], vectors: Path) -> Shar
     shard.ids, shard.alive, shard.has_vector, shard.valid_from, shard.valid_to = map(_column, arrays)
     shard.timed, shard.dead = timed, n - int(np.count_nonzero(arrays[1]))
     shard.without_vector = n - int(np.count_nonzero(arrays[2]))
-    shard.vectors = map_vectors(vectors, n, width)
+    shard.vectors = Blocks(width, FileRows(vectors, n, width))
     if parts[6]:
         shard.owners, shard.more = Column(np.frombuffer(parts[5], np.int64), np.int64), Blocks(width)
         for row in np.frombuffer(parts[6], np.float32).reshape(-1, width):
@@ -137,15 +143,18 @@ def _shard(stamp: Stamp, timed: bool, parts: list[bytes], vectors: Path) -> Shar
     index = faiss.deserialize_index(np.frombuffer(parts[7], np.uint8))
     if index.ntotal != n or index.d != width:
         raise ValueError("the codes do not fit the vectors")
-    shard.quantized = Quantized(index, n)
+    shard.quantized = Quantized(index, n, map_fine(vectors, n, width))
     return shard
 
 
-def map_vectors(file: Path, n: int, width: int) -> Blocks:
-    """The `(n, width)` vectors of a file, read from it as they are needed."""
-    with file.open("rb") as opened:
+def map_fine(vectors: Path, n: int, width: int) -> Fine:
+    """The one-byte codes that lie beside a file of vectors."""
+    with vectors.with_suffix(".fine").open("rb") as opened:
         mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    return Blocks(width, np.frombuffer(mapping, np.float32).reshape(n, width), mapping)
+    if len(mapping) != n * (width + 4):
+        raise ValueError("the one-byte codes are cut off")
+    codes = np.frombuffer(mapping, np.int8, n * width).reshape(n, width)
+    return Fine(codes, np.frombuffer(mapping, np.uint8, 4 * n, n * width).view(np.float32))
 
 
 def _column(array: NDArray[Any]) -> Column:

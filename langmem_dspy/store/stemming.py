@@ -25,8 +25,8 @@ _STEP4 = (
 
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
-    """The stem of a lower-case ASCII word; words of up to two letters are their own."""
-    if len(word) <= 2:
+    """The stem of a lower-case ASCII word; words of up to two letters and what holds digits are their own."""
+    if len(word) <= 2 or not word.isalpha():
         return word
     word = _plural(word)
     word = _past(word)

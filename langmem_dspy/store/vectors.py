@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _REMEMBERED = 4096
+_UNIT = 1e-5  # how far the square of a unit vector in float32 may be from 1
 _RE_EMBEDDED = "the store was re-embedded by another process since it was opened; open it again with that embedder"
 
 
@@ -64,7 +65,7 @@ class Vectors:
         if not math.isfinite(square):
             raise InputError(f"a vector is one row of finite numbers, not an array of shape {array.shape}")
         self._check_width(len(array))
-        return array / np.float32(math.sqrt(square)) if square else array
+        return array if not square or abs(square - 1) < _UNIT else array / np.float32(math.sqrt(square))
 
     def attach(
         self,

@@ -45,9 +45,13 @@ def content_terms(text: str) -> list[str]:
 
 def pack_terms(text: str) -> bytes:
     """The distinct terms of a text with their counts (up to 255), as `unpack_terms` reads them."""
-    counts = Counter(terms(text))
-    ids = [term_id(term) for term in counts]
-    return struct.pack(f"<{len(ids)}Q", *ids) + bytes([min(count, 255) for count in counts.values()])
+    ids = map(_word_id, _WORD.findall(text.lower())) if text.isascii() else map(term_id, terms(text))
+    counts = Counter(ids)
+    try:
+        packed = bytes(counts.values())
+    except ValueError:
+        packed = bytes(min(count, 255) for count in counts.values())
+    return struct.pack(f"<{len(counts)}Q", *counts) + packed
 
 
 def unpack_terms(packed: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
@@ -60,6 +64,12 @@ def unpack_terms(packed: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
 def term_id(term: str) -> int:
     """A 64-bit id of a term, the same in every process and version."""
     return int.from_bytes(blake2b(term.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+@lru_cache(maxsize=262_144)
+def _word_id(word: str) -> int:
+    # For ASCII the way over `terms` is one look-up: most of the cost of a put would be here.
+    return term_id(stem(word))
 
 
 def _pairs(word: str) -> list[str]:

@@ -86,7 +86,9 @@ def test_few_matches_in_a_large_shard_are_all_found(store, vectors):
     assert nearest(store, vectors[0], filter={"n": -1}) == []
 
 
-@pytest.mark.parametrize("damage", ["none", "delete", "truncate codes", "truncate vectors", "flip", "foreign", "empty"])
+@pytest.mark.parametrize(
+    "damage", ["none", "delete", "truncate codes", "truncate vectors", "truncate fine", "flip", "foreign", "empty"]
+)
 def test_the_index_files_may_be_lost_or_damaged_and_nothing_changes(tmp_path, small_limits, vectors, damage):
     with FaissStore(tmp_path / "s", embedder=embedder) as store:
         fill(store, vectors)
@@ -100,6 +102,9 @@ def test_the_index_files_may_be_lost_or_damaged_and_nothing_changes(tmp_path, sm
         codes.write_bytes(data[: len(data) // 2])
     elif damage == "truncate vectors":
         rows.write_bytes(rows.read_bytes()[:-4])
+    elif damage == "truncate fine":
+        fine = codes.with_suffix(".fine")
+        fine.write_bytes(fine.read_bytes()[:-4])
     elif damage == "flip":
         codes.write_bytes(data[:-2000] + bytes([data[-2000] ^ 1]) + data[-1999:])
     elif damage == "foreign":

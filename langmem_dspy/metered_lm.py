@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
+
+# The one place that needs lm15's JSON form; DSPy keys its own cache with the same function.
+from dspy._vendor.lm15.serde import request_to_dict
 from dspy.lm15 import LM15Error, Request, Response, request_from_openai_chat
 from dspy.utils.exceptions import LMUnsupportedFeatureError
 
 from langmem_dspy.errors import InputError, TruncatedReply
+from langmem_dspy.memo import Memo
 from langmem_dspy.usage import Meter, Role, Usage
 
 
@@ -26,18 +32,20 @@ class MeteredLM(dspy.LM):
 
     `whole`: a reply that was cut off at max_tokens raises `TruncatedReply` instead of being taken for an answer.
 
+    `memo`: a request that was answered before in this run is not sent again; it counts as a cache hit. Repeats within
+    one rollout (`counting_repeats`), and other `rollout_id`s, ask for another sample, and are sent.
     DSPy's cache and retries stay around it as the wrapped LM has them; with a reply log the cache is off, since a
     cached reply would not be seen by the log and a resumed run could then stop elsewhere.
     """
 
-    def __init__(self, lm: dspy.BaseLM, meter: Meter, role: Role, *, whole: bool = False) -> None:
+    def __init__(self, lm: dspy.BaseLM, meter: Meter, role: Role, *, whole: bool = False, memo: bool = False) -> None:
         from dspy.clients.backend_selection import CLIENT_KEYS
 
         if not isinstance(lm, dspy.BaseLM):
             raise InputError(f"expected a dspy.LM, got {type(lm).__name__} {lm!r}; wrap a model string in dspy.LM(...)")
         settings = {key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}
         extensions = _extensions(settings)
-        engine = _MeteredEngine(lm, meter, role, whole, extensions)
+        engine = _MeteredEngine(lm, meter, role, whole, extensions, Memo() if memo else None)
         # The cache's key would not hold the extensions, so that models that differ in them would share replies.
         cached = lm.cache and getattr(lm, "_cache_responses", True) and meter.replies is None and not extensions
         super().__init__(
@@ -58,37 +66,51 @@ class MeteredLM(dspy.LM):
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with self._cache_hits_counted():
+        with self._cache_hits_counted(kwargs):
             return super().__call__(*args, **kwargs)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        with self._cache_hits_counted():
+        with self._cache_hits_counted(kwargs):
             return await super().acall(*args, **kwargs)
 
     @contextmanager
-    def _cache_hits_counted(self) -> Iterator[None]:
-        requests: list[Request] = []
-        token = _REACHED_ENGINE.set(requests)
+    def _cache_hits_counted(self, kwargs: Mapping[str, Any]) -> Iterator[None]:
+        call = _Call(kwargs.get("rollout_id", self.kwargs.get("rollout_id")))
+        token = _CALL.set(call)
         try:
             yield
-            if not requests:
+            if not call.reached_engine:
                 self._meter.record(self._role, Usage(cache_hits=1))
         finally:
-            _REACHED_ENGINE.reset(token)
+            _CALL.reset(token)
 
 
 # Settings that DSPy takes out of a request itself.
 _DSPYS_OWN = ("n", "num_generations", "rollout_id", "prompt_cache", "response_format")
 
-# The requests of the LM call under way that got past DSPy's cache.
-_REACHED_ENGINE: contextvars.ContextVar[list[Request] | None] = contextvars.ContextVar("reached_engine", default=None)
+
+@dataclass
+class _Call:
+    """The LM call under way: what DSPy takes out of its request, and whether it got past DSPy's cache."""
+
+    rollout_id: Any = None
+    reached_engine: bool = False
+
+
+_CALL: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("call", default=None)
 
 
 class _MeteredEngine:
     def __init__(
-        self, lm: dspy.BaseLM, meter: Meter, role: Role, whole: bool, extensions: Mapping[str, Any]
+        self,
+        lm: dspy.BaseLM,
+        meter: Meter,
+        role: Role,
+        whole: bool,
+        extensions: Mapping[str, Any],
+        memo: Memo[Response] | None,
     ) -> None:
-        self.lm, self.meter, self.role, self.whole = lm, meter, role, whole
+        self.lm, self.meter, self.role, self.whole, self.memo = lm, meter, role, whole, memo
         self.extensions = dict(extensions)
         # A copy of DSPy's own LM makes single attempts, so that its retries pass through the meter one by one. Other
         # classes of LM are called as they are: a copy would lose the state they keep, and DSPy never retries them.
@@ -112,11 +134,21 @@ class _MeteredEngine:
 
     def complete(self, request: Request) -> Response:
         request = self.extended(request)
+        if self.memo is None:
+            return self.checked(self.asked(request))
+        call = _CALL.get() or _Call()
+        question = f"{request_text(request)} {call.rollout_id}"
+        question = f"{question} {_nth(question)}"
+        response, known = self.memo.get(question, lambda: self.asked(request))
+        call.reached_engine = call.reached_engine or not known
+        return self.checked(response)
+
+    def asked(self, request: Request) -> Response:
         if (response := self.replayed(request)) is None:
             with self.single_attempt() as (lm, costs):
                 response = lm(request, cache=False)
             self.settle(request, response, costs)
-        return self.checked(response)
+        return response
 
     def extended(self, request: Request) -> Request:
         if not self.extensions:
@@ -125,8 +157,8 @@ class _MeteredEngine:
         return replace(request, config=replace(request.config, extensions=extensions))
 
     def replayed(self, request: Request) -> Response | None:
-        if (reached := _REACHED_ENGINE.get()) is not None:
-            reached.append(request)
+        if (call := _CALL.get()) is not None:
+            call.reached_engine = True
         known = self.meter.replies.take(self.role, request) if self.meter.replies else None
         self.meter.reserve_call(answered=known is not None)
         if known is None:
@@ -163,12 +195,39 @@ class _MeteredEngine:
         return response
 
 
+_REPEATS: contextvars.ContextVar[Counter[str] | None] = contextvars.ContextVar("repeats", default=None)
+
+
+@contextmanager
+def counting_repeats() -> Iterator[None]:
+    """One rollout: the same request made again inside asks for another reply, not for the remembered one."""
+    token = _REPEATS.set(Counter())
+    try:
+        yield
+    finally:
+        _REPEATS.reset(token)
+
+
+def _nth(question: str) -> int:
+    if (repeats := _REPEATS.get()) is None:
+        return 0
+    repeats[question] += 1
+    return repeats[question]
+
+
+def request_text(request: Request) -> str:
+    """A canonical text of a request: equal for equal requests, of this and of any other process."""
+    return json.dumps(request_to_dict(request), sort_keys=True, ensure_ascii=False)
+
+
 class _AsyncMeteredEngine:
     def __init__(self, sync: _MeteredEngine) -> None:
         self.sync = sync
 
     async def complete(self, request: Request) -> Response:
         engine = self.sync
+        if engine.memo is not None:
+            return await asyncio.to_thread(engine.complete, request)
         request = engine.extended(request)
         if (response := await asyncio.to_thread(engine.replayed, request)) is None:
             with engine.single_attempt() as (lm, costs):

@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Protocol
 
@@ -129,6 +130,7 @@ class Meter:
         self._metric_calls = 0
         self._started = time.monotonic()
         self._refused: str | None = None
+        self._usable = 1.0  # the share of each limit that may be spent now
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Meter:
         return self
@@ -145,6 +147,15 @@ class Meter:
     def refused(self) -> str | None:
         """The limit at which a call was refused, or None while every call was let through."""
         return self._refused
+
+    @contextmanager
+    def holding_back(self, share: float) -> Iterator[None]:
+        """Refuse what would take the last `share` (0 to 1) of any limit, so that it is left for afterwards."""
+        self._usable = 1.0 - share
+        try:
+            yield
+        finally:
+            self._usable, self._refused = 1.0, None
 
     def spent(self) -> str | None:
         """The name of a limit that is used up, or None."""
@@ -171,7 +182,7 @@ class Meter:
         """Raise `BudgetExhausted` unless the budget still holds `count` metric calls; takes none of them."""
         allowed = self.budget.metric_calls
         with self._lock:
-            if allowed is not None and self._metric_calls + count > allowed:
+            if allowed is not None and self._metric_calls + count > allowed * self._usable:
                 self._refused = "metric_calls"
                 raise BudgetExhausted("metric_calls", allowed)
 
@@ -200,5 +211,5 @@ class Meter:
         }
         for name, value in used.items():
             allowed = getattr(self.budget, name)
-            if allowed is not None and value >= allowed:
+            if allowed is not None and value >= allowed * self._usable:
                 yield name, allowed

@@ -12,6 +12,7 @@ import pydantic
 from langmem_dspy.errors import ReplyError
 from langmem_dspy.messages import escape
 from langmem_dspy.optimizers.prompts import Prompt, as_prompts
+from langmem_dspy.optimizers.tracing import Fields, sentences
 from langmem_dspy.optimizers.trajectories import PART, Trajectory, fit, read_trajectories
 from langmem_dspy.replies import Asking
 
@@ -47,9 +48,10 @@ class AssignCredit(dspy.Signature):
 
 
 class CreditAssigner(dspy.Module):
-    """Asks a model which of several prompts to blame. One prompt alone is blamed without asking.
+    """Blames by the trace where that tells whose output was wrong, and asks a model about the rest.
 
-    Feedback that the metric gave about one predictor is evidence by itself: it is kept whatever the model says.
+    The trace tells it by feedback on a single predictor, or by feedback that names fields only one predictor writes.
+    One prompt alone is blamed without asking.
     """
 
     def __init__(self, *, max_input_tokens: int = 32_000) -> None:
@@ -70,14 +72,14 @@ class CreditAssigner(dspy.Module):
         if len(named) == 1:
             blame = [Blame(names[0], "the only prompt", tuple(t.id for t in read))]
             return dspy.Prediction(blame=blame, dropped=[])
+        traced, unclear = blame_by_trace(read, names)
         try:
-            entries = list(self._asked(named, read, outline))
+            asked = list(self._asked(named, unclear, outline)) if unclear else []
         except ReplyError as error:
             everyone = [Blame(name, f"credit could not be assigned: {error}") for name in names]
             return dspy.Prediction(blame=everyone, dropped=[str(error)])
-        blamed = _merged([entry for entry in entries if entry.name in names] + _spoken_of(read, names), read)
-        dropped = [f"no prompt is named {entry.name!r}" for entry in entries if entry.name not in names]
-        return dspy.Prediction(blame=sorted(blamed, key=lambda b: names.index(b.name)), dropped=dropped)
+        dropped = [f"no prompt is named {entry.name!r}" for entry in asked if entry.name not in names]
+        return dspy.Prediction(blame=_merged([*asked, *traced], read, names), dropped=dropped)
 
     def _asked(self, prompts: list[Prompt], trajectories: list[Trajectory], outline: str) -> Iterable[Blame]:
         asking = Asking()
@@ -89,19 +91,37 @@ class CreditAssigner(dspy.Module):
                 yield Blame(entry.prompt_name.strip(), entry.reason, tuple(entry.trajectory_ids))
 
 
-class InTurn:
-    """The credit of a search without credit: blames one prompt a call, in turn."""
-
-    def __init__(self) -> None:
-        self._calls = 0
+class TraceCredit:
+    """Blames by the trace alone, for no calls; where it does not tell, every prompt that took part is blamed."""
 
     def __call__(self, prompts: Sequence[Any], trajectories: Any, outline: str = "") -> dspy.Prediction:
-        named = as_prompts(prompts)
-        if not named:
-            return dspy.Prediction(blame=[], dropped=[])
-        chosen = named[self._calls % len(named)]["name"]
-        self._calls += 1
-        return dspy.Prediction(blame=[Blame(chosen, "its turn")], dropped=[])
+        names = [prompt["name"] for prompt in as_prompts(prompts)]
+        read = read_trajectories(trajectories, names)
+        traced, unclear = blame_by_trace(read, names)
+        took_part = [
+            Blame(name, "took part, and the trace does not tell more", (trajectory.id,))
+            for trajectory in unclear
+            for name in names
+            if trajectory.speaks_of(name) or not trajectory.steps
+        ]
+        return dspy.Prediction(blame=_merged([*traced, *took_part], read, names), dropped=[])
+
+
+def blame_by_trace(trajectories: list[Trajectory], names: Sequence[str]) -> tuple[list[Blame], list[Trajectory]]:
+    """Blame that stands in the trajectories themselves, and the trajectories that leave it open."""
+    fields = Fields(trajectories)
+    blame: list[Blame] = []
+    unclear: list[Trajectory] = []
+    for trajectory in trajectories:
+        if trajectory.score is not None and trajectory.score >= 1:
+            continue
+        told = [(name, text) for name, text in trajectory.predictor_feedback.items() if text.strip()]
+        for sentence in sentences(trajectory.feedback):
+            told += [(owner, sentence) for owner in fields.owners(sentence)[:1]]
+        blame += [Blame(name, text, (trajectory.id,)) for name, text in told if name in names]
+        if not told:
+            unclear.append(trajectory)
+    return blame, unclear
 
 
 def _render(prompt: Prompt) -> str:
@@ -110,23 +130,13 @@ def _render(prompt: Prompt) -> str:
     return f'<prompt name="{escape(prompt["name"])}">\n{escape(prompt["prompt"])}{heed}\n</prompt>'
 
 
-def _spoken_of(trajectories: list[Trajectory], names: list[str]) -> list[Blame]:
-    return [
-        Blame(name, text, (trajectory.id,))
-        for trajectory in trajectories
-        for name, text in trajectory.predictor_feedback.items()
-        if name in names and text.strip() and (trajectory.score is None or trajectory.score < 1)
-    ]
-
-
-def _merged(entries: list[Blame], trajectories: list[Trajectory]) -> list[Blame]:
+def _merged(entries: Iterable[Blame], trajectories: list[Trajectory], names: Sequence[str]) -> list[Blame]:
+    """One entry a prompt, in the order of `names`, with all of its evidence that there is."""
     known = {trajectory.id for trajectory in trajectories}
     merged: dict[str, Blame] = {}
     for entry in entries:
-        evidence = tuple(dict.fromkeys(e for e in (id.split(PART)[0].strip() for id in entry.evidence) if e in known))
-        before = merged.get(entry.name)
-        if before is None:
-            merged[entry.name] = replace(entry, evidence=evidence)
-        else:
-            merged[entry.name] = replace(before, evidence=tuple(dict.fromkeys((*before.evidence, *evidence))))
-    return list(merged.values())
+        ids = (id.split(PART)[0].strip() for id in entry.evidence)
+        first = merged.setdefault(entry.name, replace(entry, evidence=()))
+        evidence = dict.fromkeys((*first.evidence, *(id for id in ids if id in known)))
+        merged[entry.name] = replace(first, evidence=tuple(evidence))
+    return [merged[name] for name in names if name in merged]

@@ -6,12 +6,16 @@ look is enough: the trajectories are read once, and the revision sees only what 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dspy
 
 from langmem_dspy.errors import ReplyError
+from langmem_dspy.optimizers.lessons import Draft
 from langmem_dspy.optimizers.prompts import Prompt
 from langmem_dspy.optimizers.proposing import Proposer
 from langmem_dspy.optimizers.revision import Revision, shielded, verbatim_note
+from langmem_dspy.optimizers.trajectories import Trajectory
 from langmem_dspy.replies import Asking
 
 
@@ -81,6 +85,15 @@ class Gradient(Proposer):
             keep_verbatim=verbatim_note(prompt),
         )
         return self.reviser(asking=asking, prompt=prompt, answer=answer.improved_prompt, rationale=rationale)
+
+    def drafts(self, prompt: Prompt, trajectories: list[Trajectory], known: Sequence[Draft]) -> list[Draft]:
+        """Each recommendation as a line of its own: what is tried line by line need not be rewritten first."""
+        asking = Asking()
+        findings = [draft.text for draft in known]
+        for text in self.evidence(prompt, trajectories):
+            self._diagnose(asking, prompt, text, findings, [])
+        ids = tuple(trajectory.id for trajectory in trajectories)
+        return [Draft(prompt["name"], line, evidence=ids) for line in findings[len(known) :]]
 
     def _diagnose(self, asking: Asking, prompt: Prompt, text: str, findings: list[str], analyses: list[str]) -> None:
         """Look at one text of evidence until nothing new is found in it."""

@@ -6,16 +6,17 @@ test.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import dspy
 
 from langmem_dspy.errors import InputError, ReplyError
-from langmem_dspy.optimizers.prompts import Prompt, as_prompt, is_frozen
+from langmem_dspy.optimizers.lessons import Draft, applied, drafts_of_rewrite
+from langmem_dspy.optimizers.prompts import Prompt, as_prompt, broken_by, is_frozen
 from langmem_dspy.optimizers.revision import Reviser, Revision
-from langmem_dspy.optimizers.trajectories import fit, read_trajectories
+from langmem_dspy.optimizers.trajectories import Trajectory, fit, read_trajectories
 from langmem_dspy.replies import Asking
 
 _DEFAULTS = {
@@ -53,8 +54,7 @@ class Proposer(dspy.Module):
         """
         prompt = as_prompt(prompt)
         read = read_trajectories(trajectories, [prompt["name"]])
-        named = any(trajectory.speaks_of(prompt["name"]) for trajectory in read)
-        evidence = [] if is_frozen(prompt) else fit(read, self.max_input_tokens, prompt["name"] if named else None)
+        evidence = self.evidence(prompt, read)
         revision = Revision(prompt["prompt"], False)
         if evidence:
             try:
@@ -67,6 +67,16 @@ class Proposer(dspy.Module):
             changed=revision.changed,
             declined=revision.declined,
         )
+
+    def evidence(self, prompt: Prompt, trajectories: list[Trajectory]) -> list[str]:
+        """The trajectories as few texts, of each only what concerns this prompt; none for one that never changes."""
+        named = any(trajectory.speaks_of(prompt["name"]) for trajectory in trajectories)
+        focus = prompt["name"] if named else None
+        return [] if is_frozen(prompt) else fit(trajectories, self.max_input_tokens, focus)
+
+    def drafts(self, prompt: Prompt, trajectories: list[Trajectory], known: Sequence[Draft]) -> list[Draft]:
+        """Changes to this prompt, line by line, beyond those `known` already. Raises `ReplyError`."""
+        return _rewritten_lines(self, prompt, trajectories, known)
 
     def guidance(self, prompt: Prompt) -> dict[str, str]:
         """What the owner says about changing this prompt, as inputs for a signature."""
@@ -96,3 +106,27 @@ class Proposer(dspy.Module):
                 if look + 1 >= self.min_reflection_steps and not revision.changed:
                     break
         return replace(current, declined=None) if current.changed else current
+
+
+def drafts_by(
+    proposer: dspy.Module, prompt: Prompt, trajectories: list[Trajectory], known: Sequence[Draft]
+) -> list[Draft]:
+    """Changes by a proposer of ours, or by any module (prompt=, trajectories=) -> Prediction(prompt=)."""
+    if isinstance(proposer, Proposer):
+        return proposer.drafts(prompt, trajectories, known)
+    return _rewritten_lines(proposer, prompt, trajectories, known)
+
+
+def _rewritten_lines(
+    proposer: dspy.Module, prompt: Prompt, trajectories: list[Trajectory], known: Sequence[Draft]
+) -> list[Draft]:
+    text = prompt["prompt"]
+    for draft in known:
+        text = applied(text, draft)
+    answer = proposer(prompt=Prompt(**{**prompt, "prompt": text}), trajectories=trajectories)
+    if answer.get("declined"):
+        raise ReplyError(answer.declined)
+    after = answer.prompt if isinstance(answer.prompt, str) else ""
+    if problems := broken_by(text, after):
+        raise ReplyError(" ".join(problems))  # proposers of others are not trusted either
+    return drafts_of_rewrite(prompt["name"], text, after, tuple(t.id for t in trajectories))

@@ -15,7 +15,7 @@ from dspy.utils.callback import BaseCallback
 from dspy.utils.exceptions import AdapterParseError, LMError
 
 from langmem_dspy.errors import BudgetExhausted, EvaluationError, InputError
-from langmem_dspy.metered_lm import MeteredLM
+from langmem_dspy.metered_lm import MeteredLM, counting_repeats
 from langmem_dspy.optimizers.metrics import Judgement, Metric, MetricFailed
 from langmem_dspy.optimizers.prompts import held_resources, with_prompts
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
@@ -96,12 +96,17 @@ class RolloutRunner:
         self, student: dspy.Module, metric: Metric, meter: Meter, num_threads: int, *, task_lm: dspy.BaseLM | None
     ) -> None:
         self.student, self.metric, self.meter, self.num_threads = student, metric, meter, num_threads
-        self._task_lm = None if task_lm is None else MeteredLM(task_lm, meter, "task")
+        self._task_lm = None if task_lm is None else MeteredLM(task_lm, meter, "task", memo=True)
         self._known: dict[tuple[str, str], Rollout] = {}
-        self._metered = {id(lm): MeteredLM(lm, meter, "task") for lm in held_resources(student, dspy.BaseLM)}
+        self._metered = {id(lm): MeteredLM(lm, meter, "task", memo=True) for lm in held_resources(student, dspy.BaseLM)}
 
-    def run(self, prompts: Mapping[str, str], examples: Mapping[str, dspy.Example]) -> list[Rollout]:
-        """One rollout per example, in order. Raises `EvaluationError` when LM or metric failed on every one of them."""
+    def run(
+        self, prompts: Mapping[str, str], examples: Mapping[str, dspy.Example], *, must_score: bool = True
+    ) -> list[Rollout]:
+        """One rollout per example, in order.
+
+        `must_score`: raise `EvaluationError` when LM or metric failed on every one of them.
+        """
         version = hashlib.sha256(json.dumps(dict(prompts), sort_keys=True).encode()).hexdigest()
         missing = [name for name in examples if (version, name) not in self._known]
         self.meter.require_metric_calls(len(missing))  # a cut evaluation is of no use: better not to begin it
@@ -110,7 +115,7 @@ class RolloutRunner:
         self._known |= {(version, name): rollout for name, rollout in fresh.items() if rollout.score is not None}
         rollouts = [fresh.get(name) or self._known[version, name] for name in examples]
         faults = [rollout.fault for rollout in rollouts if rollout.fault is not None]
-        if rollouts and len(faults) == len(rollouts):
+        if must_score and rollouts and len(faults) == len(rollouts):
             raise EvaluationError(
                 f"none of {len(rollouts)} examples could be scored; the first error: {_named(faults[0])}"
             ) from faults[0]
@@ -120,7 +125,7 @@ class RolloutRunner:
         program = with_prompts(self.student, prompts, replacing=self._metered)
         recorder = Recorder(program)
         try:
-            with dspy.context(trace=[], **({"lm": self._task_lm} if self._task_lm else {})):
+            with counting_repeats(), dspy.context(trace=[], **({"lm": self._task_lm} if self._task_lm else {})):
                 prediction = _finished(program, example)
                 judged = self._judge(example, prediction, recorder)
         except InputError:

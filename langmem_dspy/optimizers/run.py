@@ -94,12 +94,14 @@ class Run:
         """The earlier candidate with the same prompts, if there is one."""
         return next((c for c in self.candidates[: candidate.index] if c.prompts == candidate.prompts), None)
 
-    def roll_out(self, candidate: Candidate, split: str, names: Sequence[str]) -> list[Rollout]:
-        """The candidate's rollouts on examples of "minibatch" or "valset". Raises `BudgetExhausted` if one was cut."""
+    def roll_out(
+        self, prompts: Mapping[str, str], split: str, names: Sequence[str], *, must_score: bool = True
+    ) -> list[Rollout]:
+        """Rollouts under these prompts on some of "minibatch" or "valset". Raises `BudgetExhausted` if one is cut."""
         if self.runner is None:
             raise EvaluationError("there is no metric to evaluate with")
         source = self.task.trainset if split == "minibatch" else self.task.valset
-        rollouts = self.runner.run(candidate.prompts, {name: source[name] for name in names})
+        rollouts = self.runner.run(prompts, {name: source[name] for name in names}, must_score=must_score)
         for rollout in rollouts:
             if rollout.fault is not None:
                 self.note_fault("rollout", rollout.fault)
@@ -109,16 +111,13 @@ class Run:
             raise BudgetExhausted(limit, getattr(self.meter.budget, limit))
         return rollouts
 
-    def evaluate(self, candidate: Candidate, split: str, names: Sequence[str], step: int) -> list[Rollout]:
-        """The candidate's rollouts, their scores written down as its result on this split."""
-        rollouts = self.roll_out(candidate, split, names)
-        scores = scores_of(rollouts)
-        self.update(candidate, **{"valset_scores" if split == "valset" else "minibatch_scores": scores})
+    def record(self, candidate: Candidate, split: str, scores: Mapping[str, float], step: int) -> Candidate:
+        """Write down a candidate's scores by example, and tell the listeners."""
         values = tuple(scores.values())
         self.announce(
             CandidateEvaluated(self.run_id, step, candidate.index, split, mean(scores) or 0.0, values, tuple(scores))
         )
-        return rollouts
+        return self.update(candidate, **{"valset_scores" if split == "valset" else "minibatch_scores": dict(scores)})
 
     def update(self, candidate: Candidate, **changes: Any) -> Candidate:
         changed = replace(self.candidates[candidate.index], **changes)

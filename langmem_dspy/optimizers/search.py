@@ -1,9 +1,14 @@
-"""The one loop: a minibatch, the blame, the revisions, the verdict; again until something ends it."""
+"""What every search does: takes steps until something ends it, bears faults, asks who is to blame and what to change.
+
+Without a metric that is all: recordings are learned from once, and each valid revision is taken. The search under a
+metric is `lesson_search`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import dspy
 from dspy.utils.exceptions import LMError
@@ -15,7 +20,7 @@ from langmem_dspy.optimizers.credit import Blame
 from langmem_dspy.optimizers.prompts import Prompt, broken_by, is_frozen
 from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
 from langmem_dspy.optimizers.rollouts import in_threads
-from langmem_dspy.optimizers.run import Minibatches, Run, mean, scores_of
+from langmem_dspy.optimizers.run import Minibatches, Run
 from langmem_dspy.optimizers.trajectories import Trajectory, read_trajectories
 
 MAX_FAULTS_IN_A_ROW = 3
@@ -23,7 +28,7 @@ MAX_FAULTS_IN_A_ROW = 3
 
 @dataclass
 class Search:
-    """The loop over one run."""
+    """The steps of one run."""
 
     run: Run
     proposer: dspy.Module
@@ -50,36 +55,21 @@ class Search:
         return stop_reason
 
     def _search(self) -> str:
-        run = self.run
-        rollouts = run.evaluate(run.best, "valset", list(run.task.valset), step=0)
-        if all(rollout.trajectory.error for rollout in rollouts):
-            first = rollouts[0]
-            raise EvaluationError(f"the student fails on every example: {first.trajectory.error}") from (
-                first.error or first.fault
-            )
-        if all(map(is_frozen, self.guided)):
-            return "every prompt is frozen"
-        for step in range(1, self.max_steps + 1):
-            if limit := run.meter.spent():
-                return f"budget: {limit}"
-            if all(score >= 1 for score in run.best.valset_scores.values()):
-                return "perfect score on the valset"
-            self._take(step, self.minibatches.next())
-        return "max_steps"
+        raise NotImplementedError
 
     def _learn_from_recorded(self) -> str:
         if all(map(is_frozen, self.guided)):
             return "every prompt is frozen"
         for step, names in enumerate(self.minibatches.epoch(), 1):
-            self._take(step, names)
+            self._take(step, partial(self._learn, step, names))
         return "no metric"
 
-    def _take(self, step: int, names: list[str]) -> None:
+    def _take(self, step: int, attempt: Callable[[], None]) -> None:
         """One step; a fault that passes costs this step, one that stays ends the run."""
         self.steps = step
         parent = self.run.best
         try:
-            self._learn(step, names) if self.run.runner is None else self._step(step, names)
+            attempt()
         except (BudgetExhausted, JournalError):
             raise
         except (LMError, EvaluationError) as error:
@@ -93,21 +83,6 @@ class Search:
         else:
             self.fault, self.faults_in_a_row = None, 0
 
-    def _step(self, step: int, names: list[str]) -> None:
-        """Try one revision of the best candidate, and keep it if it is better."""
-        run, parent = self.run, self.run.best
-        rollouts = run.roll_out(parent, "minibatch", names)
-        before = scores_of(rollouts)
-        candidate = None
-        if all(score >= 1 for score in before.values()):
-            verdict = Verdict(False, "nothing to learn: a perfect minibatch")
-        else:
-            candidate = self._revised(step, [r.trajectory for r in rollouts if r.fault is None])
-            verdict = self._tried(step, candidate, before, names)
-        if candidate is not None:
-            run.settle(candidate, verdict)
-        run.end_step(step, verdict, parent=parent, candidate=candidate, train_before=mean(before))
-
     def _learn(self, step: int, names: list[str]) -> None:
         """Revise the prompts by recorded trajectories; what is valid is taken."""
         run, parent = self.run, self.run.best
@@ -120,39 +95,31 @@ class Search:
             run.settle(candidate, verdict)
         run.end_step(step, verdict, parent=parent, candidate=candidate)
 
-    def _tried(self, step: int, candidate: Candidate | None, before: Mapping[str, float], names: list[str]) -> Verdict:
-        run = self.run
-        if candidate is None or not candidate.changed:
-            return Verdict(False, _why_not(candidate))
-        if same := run.tried_before(candidate):
-            return Verdict(False, f"the same prompts as candidate {same.index}")
-        after = run.evaluate(candidate, "minibatch", names, step)
-        verdict = self.acceptance(before, scores_of(after), "minibatch")
-        if not verdict.accepted:
-            return verdict
-        judged = run.evaluate(candidate, "valset", list(run.task.valset), step)
-        if len(run.best.valset_scores) < len(run.task.valset):
-            run.evaluate(run.best, "valset", list(run.task.valset), step)  # what a fault left unscored is tried again
-        return self.acceptance(run.best.valset_scores, scores_of(judged), "valset")
-
     def _revised(self, step: int, trajectories: list[Trajectory]) -> Candidate | None:
-        """A candidate with the blamed prompts revised, or None when nobody proposes a change."""
+        """A candidate with the blamed prompts rewritten, or None when nobody proposes a change."""
+        with dspy.context(lm=self.reflection_lm):
+            work = self._blamed(step, trajectories)
+            revisions = in_threads(lambda task: self._propose(*task), work, self.num_threads)
+        self._announce(step, revisions)
+        return self.run.add(step, revisions) if any(r.changed or r.declined for r in revisions) else None
+
+    def _blamed(self, step: int, trajectories: list[Trajectory]) -> list[tuple[Prompt, list[Trajectory]]]:
+        """The prompts to blame as they are now, each with the trajectories that speak against it."""
         texts = self.run.best.prompts
         prompts = {p["name"]: Prompt(**{**p, "prompt": texts[p["name"]]}) for p in self.guided if not is_frozen(p)}
-        with dspy.context(lm=self.reflection_lm):
-            credit = self.credit(prompts=list(prompts.values()), trajectories=trajectories)
-            blame = {b.name: b for b in credit.blame}
-            self._note_credit(step, list(blame.values()), trajectories)
-            for dropped in [*credit.get("dropped", ()), *(f"{n!r} may not change" for n in blame if n not in prompts)]:
-                self.run.note_fault("credit", dropped)
-            work = [(prompts[name], _evidence(b, trajectories)) for name, b in blame.items() if name in prompts]
-            revisions = in_threads(lambda task: self._propose(*task), work, self.num_threads)
+        credit = self.credit(prompts=list(prompts.values()), trajectories=trajectories)
+        blame = {b.name: b for b in credit.blame}
+        self._note_credit(step, list(blame.values()), trajectories)
+        for dropped in [*credit.get("dropped", ()), *(f"{n!r} may not change" for n in blame if n not in prompts)]:
+            self.run.note_fault("credit", dropped)
+        return [(prompts[name], _evidence(b, trajectories)) for name, b in blame.items() if name in prompts]
+
+    def _announce(self, step: int, revisions: Iterable[RevisedPrompt]) -> None:
         for r in revisions:
             after = r.after if r.changed else None
             self.run.announce(
                 PromptRevised(self.run.run_id, step, r.predictor, r.before, after, r.rationale, r.declined)
             )
-        return self.run.add(step, revisions) if any(r.changed or r.declined for r in revisions) else None
 
     def _propose(self, prompt: Prompt, trajectories: list[Trajectory]) -> RevisedPrompt:
         answer = self.proposer(prompt=prompt, trajectories=trajectories)

@@ -20,14 +20,14 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.events import Announcer, Listener
 from langmem_dspy.metered_lm import MeteredLM
 from langmem_dspy.optimizers.acceptance import MeanImproves, Verdict
-from langmem_dspy.optimizers.credit import InTurn
+from langmem_dspy.optimizers.credit import TraceCredit
 from langmem_dspy.optimizers.journal import Journal
+from langmem_dspy.optimizers.lesson_search import LessonSearch
 from langmem_dspy.optimizers.metrics import Metric, MetricFunction
 from langmem_dspy.optimizers.progress import default_listeners
 from langmem_dspy.optimizers.prompts import Prompt, held_resources, outline, read_prompts, with_prompts
 from langmem_dspy.optimizers.rollouts import RolloutRunner, example_ids
 from langmem_dspy.optimizers.run import Minibatches, Run, Task
-from langmem_dspy.optimizers.search import Search
 from langmem_dspy.replies import as_lm
 from langmem_dspy.usage import Budget, Meter
 
@@ -37,14 +37,15 @@ Examples = Sequence[dspy.Example]
 class PromptOptimizer(Teleprompter):
     """Compiles better prompts for any `dspy.Module` by reflection on its rollouts.
 
-    Each step runs the best program on a minibatch, asks `credit` which prompts are to blame, lets `proposer` revise
-    them, and keeps the revision if it is better on that minibatch and then on the valset.
+    Each step looks at what went wrong on a minibatch, asks `credit` which prompts are to blame and `proposer` what they
+    should say, and tries each change by what happens without it; see `lesson_search`. The result is judged on the
+    valset, and is never worse there than the student.
 
     `proposer`: a module (prompt=, trajectories=) -> Prediction(prompt=, rationale=).
     `metric`: see `metrics.Metric`; scores in [0, 1]. None: the trainset's examples carry `trajectory` and `feedback`,
     each valid revision is taken, and no improvement is claimed.
     `reflection_lm`: what proposer and credit ask; `dspy.settings.lm` if None.
-    `credit`: a `CreditAssigner`; None revises one prompt a step, in turn.
+    `credit`: a `CreditAssigner`; None blames by the trace alone.
     `guidance`: {predictor: {"when_to_update": ..., "update_instructions": ...}}; a prompt whose `when_to_update` begins
     with "never" is never touched.
     `log_dir`: a folder for the journal; started again with it, a killed run goes on where it was. The journal then
@@ -60,8 +61,8 @@ class PromptOptimizer(Teleprompter):
         credit: Callable[..., dspy.Prediction] | None = None,
         guidance: Mapping[str, Mapping[str, str]] | None = None,
         budget: Budget | None = None,
-        minibatch_size: int = 8,
-        max_steps: int = 10,
+        minibatch_size: int = 12,
+        max_steps: int = 50,
         num_threads: int | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         seed: int = 0,
@@ -91,7 +92,7 @@ class PromptOptimizer(Teleprompter):
             "proposer": type(self.proposer).__name__,
             "max_reflection_steps": getattr(self.proposer, "max_reflection_steps", 1),
             "metric": None if self.metric is None else _named(self.metric),
-            "credit": _named(self.credit or InTurn()),
+            "credit": _named(self.credit or TraceCredit()),
             "acceptance": _named(self.acceptance),
             "guidance": {name: dict(entry) for name, entry in self.guidance.items()},
             "budget": {name: value for name, value in asdict(self.budget).items() if value is not None},
@@ -171,7 +172,7 @@ class PromptOptimizer(Teleprompter):
         threads = self.num_threads or dspy.settings.num_threads or 8
         return RolloutRunner(student, Metric(self.metric), meter, threads, task_lm=dspy.settings.lm)
 
-    def _search(self, run: Run, student: dspy.Module, prompts: list[Prompt]) -> Search:
+    def _search(self, run: Run, student: dspy.Module, prompts: list[Prompt]) -> LessonSearch:
         def metered(lm: dspy.BaseLM) -> dspy.BaseLM:
             return MeteredLM(lm, run.meter, "reflection", whole=True)
 
@@ -180,10 +181,10 @@ class PromptOptimizer(Teleprompter):
                 return copy.deepcopy(module)
             return with_prompts(module, {}, {id(lm): metered(lm) for lm in held_resources(module, dspy.BaseLM)})
 
-        return Search(
+        return LessonSearch(
             run,
             proposer=own(self.proposer),
-            credit=_told_outline(own(self.credit) if self.credit else InTurn(), outline(student)),
+            credit=_told_outline(own(self.credit) if self.credit else TraceCredit(), outline(student)),
             acceptance=self.acceptance,
             reflection_lm=metered(as_lm(self.reflection_lm)),
             minibatches=Minibatches(list(run.task.trainset), self.minibatch_size, self.seed),

@@ -50,7 +50,8 @@ def test_the_student_is_never_changed():
     student = TwoSteps()
     before = student.dump_state(), student.first, student.second, student.first.signature, student.first.callbacks
     program, _ = compiled(MultiPromptOptimizer(metric=is_upper, credit=None), student)
-    assert program is not student and program.first.signature.instructions != "Say it."
+    assert program is not student and "Say it." in {p.signature.instructions for p in student.predictors()}
+    assert {p.signature.instructions for p in program.predictors()} != {"Say it."}
     assert (
         student.dump_state(),
         student.first,
@@ -114,8 +115,8 @@ def test_nothing_worse_on_the_valset_is_returned():
         valset=[wrong, *data],
     )
     assert program.signature.instructions == student.signature.instructions
-    assert results.best_index == 0 and results.stop_reason == "max_steps"
-    assert "worse" in results.candidates[1].reason and "same prompts as candidate 1" in results.candidates[2].reason
+    assert results.best_index == 0 and results.stop_reason == "nothing left to learn"
+    assert not any(candidate.accepted for candidate in results.candidates[1:])
 
 
 def test_better_on_the_minibatch_but_not_on_the_valset_is_not_taken():
@@ -135,7 +136,7 @@ def test_lm_calls_are_never_exceeded_and_the_result_depends_on_no_threads(limit,
         GradientOptimizer(metric=is_upper, budget=Budget(lm_calls=limit), num_threads=threads), lm=lm
     )
     assert lm.engine.calls == results.usage.lm_calls <= limit
-    if limit < 10:  # 4 for the student, 2 to reflect, 4 for the candidate
+    if limit < 9:  # 4 for the student, 1 to reflect, 4 for the candidate
         assert results.stop_reason == "budget: lm_calls" and results.usage.lm_calls == limit
         assert program.signature.instructions == "Say it."
         assert all(candidate.reason for candidate in results.candidates)
@@ -155,7 +156,7 @@ def test_metric_calls_are_never_exceeded_and_no_evaluation_is_begun_in_vain(thre
     _, results = compiled(GradientOptimizer(metric=metric, budget=Budget(metric_calls=7), num_threads=threads), lm=lm)
     assert len(calls) == results.usage.metric_calls == 4
     assert results.stop_reason == "budget: metric_calls"
-    assert lm.engine.calls == 6  # the candidate that could not have been judged was not run
+    assert lm.engine.calls == 5  # the candidate that could not have been judged was not run
 
 
 @pytest.mark.parametrize("budget", [Budget(tokens=90), Budget(seconds=0.0)])
@@ -217,9 +218,9 @@ def test_an_lm_held_by_a_module_and_a_predictors_own_lm_are_counted_and_bounded(
         Judged(),
         lm=fake_lm(lambda t: "unused"),
     )
-    assert (judge.engine.calls, own.engine.calls) == (8, 8)
-    assert results.usage.task.lm_calls == 16
-    assert results.usage.reflection.lm_calls == reflection.engine.calls == 2
+    assert (judge.engine.calls, own.engine.calls) == (4, 8)  # the judge was asked the same of student and candidate
+    assert results.usage.task.lm_calls == 12 and results.usage.task.cache_hits > 0
+    assert results.usage.reflection.lm_calls == reflection.engine.calls == 1
 
 
 def test_async_programs_are_recorded_and_counted():
@@ -236,7 +237,7 @@ def test_async_programs_are_recorded_and_counted():
 
     lm = fake_lm(model)
     program, results = compiled(GradientOptimizer(metric=is_upper), Async(), lm=lm)
-    assert results.best.score == 1 and results.usage.lm_calls == lm.engine.calls == 18
+    assert results.best.score == 1 and results.usage.lm_calls == lm.engine.calls == 17
     assert program.say.signature.instructions.endswith(LESSON)
 
 
@@ -271,7 +272,7 @@ def test_a_module_that_cannot_be_copied_is_shared_only_where_it_must_be():
     program, results = compiled(GradientOptimizer(metric=is_upper), student)
     assert program.lock is student.lock and program.parts[0] is not student.parts[0]
     assert student.parts[0].signature.instructions == "Say it." and results.best.score == 1
-    assert results.usage.task.lm_calls == 16
+    assert results.usage.task.lm_calls == 9  # its judge is asked the same every time
 
 
 def test_an_iterator_the_student_holds_is_not_consumed():
@@ -455,7 +456,7 @@ def test_a_proposers_own_lm_is_counted_as_reflection():
     proposer = Gradient()
     proposer.set_lm(fake_lm(reviewer))
     _, results = compiled(PromptOptimizer(proposer, metric=is_upper), lm=fake_lm(worker))
-    assert results.best.score == 1 and results.usage.reflection.lm_calls == 2
+    assert results.best.score == 1 and results.usage.reflection.lm_calls == 1
 
 
 def test_json_braces_and_markers_in_the_students_prompt_survive():
@@ -626,7 +627,7 @@ def test_reports_show_prompts_with_brackets_as_they_are():
     def odd(text):
         return model(text) if "answer" in wants(text) else reviewer(text, improve=lambda p: p + " {x} [/bold] [red]")
 
-    _, results = compiled(GradientOptimizer(metric=is_upper, max_steps=1), lm=fake_lm(odd))
+    _, results = compiled(PromptMemoryOptimizer(metric=is_upper, max_steps=1), lm=fake_lm(odd))
     console = Console(record=True, width=200, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(results)
     assert "{x} was not in the prompt" in console.export_text()

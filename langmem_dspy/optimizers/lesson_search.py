@@ -1,0 +1,252 @@
+"""The search by lessons: run some examples, collect lessons from what went wrong, try them, keep those that help.
+
+A wave is a handful of training examples. Its rollouts are read again after each round of lessons (a trial leaves them
+behind, so that costs nothing) until they teach nothing more; then the next wave comes. What is left failing after all
+waves is looked at in ever smaller groups, since a model shown one case overlooks less than one shown six.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import dspy
+
+from langmem_dspy.errors import BudgetExhausted, ReplyError
+from langmem_dspy.optimizers.acceptance import Verdict
+from langmem_dspy.optimizers.lessons import Draft, Ledger, Lesson
+from langmem_dspy.optimizers.prompts import Prompt, is_frozen
+from langmem_dspy.optimizers.proposing import drafts_by
+from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
+from langmem_dspy.optimizers.rollouts import Rollout, in_threads
+from langmem_dspy.optimizers.run import mean, scores_of
+from langmem_dspy.optimizers.search import Search
+from langmem_dspy.optimizers.tracing import Fields
+from langmem_dspy.optimizers.trajectories import Trajectory
+from langmem_dspy.optimizers.trials import Effect, Helps, doubtful, effect_of, try_lessons
+from langmem_dspy.optimizers.validation import Validation, check_student
+
+SHOWN_AT_ONCE = (6, 3, 1)  # trajectories in one request, by how often the training examples have been gone through
+LOOKS = 3  # requests about the same trajectories, while each brings something new
+DOUBTS = 6  # lessons in force to test against examples that keep failing, in one step
+
+
+@dataclass
+class LessonSearch(Search):
+    """Searches by lessons where there is a metric; without one, it learns from recordings as `Search` does."""
+
+    helps: Helps = field(default_factory=Helps)
+    board: dict[str, Rollout] = field(default_factory=dict)  # the latest scored rollout of each training example
+    learned: bool = True  # whether the last step changed anything
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.run.task.prompts)
+        self.validation = Validation(self.run)
+
+    def _search(self) -> str:
+        run = self.run
+        if all(map(is_frozen, self.guided)):
+            self.validation.judge(run.best, 0)
+            return "every prompt is frozen"
+        with run.meter.holding_back(self.validation.share_kept()):
+            try:
+                stop_reason = self._learn_from_rollouts()
+            except BudgetExhausted as error:
+                run.settle_undecided("the budget was spent before it could be judged")
+                stop_reason = f"budget: {error.limit}"
+        run.best = run.candidates[self.validation.decide(run.best, self.steps).index]
+        return stop_reason
+
+    def _learn_from_rollouts(self) -> str:
+        if self.validation.affordable(0):
+            self.validation.judge(self.run.best, 0)
+            if self.validation.perfect(self.run.best):
+                return "perfect score on the valset"
+        for step, (wave, shown) in enumerate(self._waves(), 1):
+            if step > self.max_steps:
+                return "max_steps"
+            self._take(step, partial(self._step, step, wave, shown))
+            if self.validation.perfect(self.run.best):
+                return "perfect score on the valset"
+        return "nothing left to learn"
+
+    def _waves(self) -> Iterator[tuple[list[str], int]]:
+        """The examples of each step, and how many to show at once; the same again while they teach something."""
+        waves = self.minibatches.epoch()
+        for shown in SHOWN_AT_ONCE:
+            for wave in waves:
+                stale = [name for name in wave if name not in self.board or (self.board[name].score or 0) < 1]
+                for name in stale:
+                    self.board.pop(name, None)
+                self.learned = True
+                while self.learned:
+                    yield wave, shown
+
+    def _step(self, step: int, wave: list[str], shown: int) -> None:
+        """Collect lessons from a wave and try them; where it teaches nothing new, doubt the lessons in force."""
+        run, parent = self.run, self.run.best
+        self.learned = True  # should a fault end this step, the same wave is tried again
+        self._roll_out_missing(wave)
+        failing = {name: self.board[name] for name in wave if name in self.board and (self.board[name].score or 0) < 1}
+        before = mean(scores_of([self.board[name] for name in wave if name in self.board]))
+        candidate = None
+        if not failing:
+            self.learned = False
+            verdict = Verdict(False, "nothing to learn: a perfect minibatch")
+        else:
+            candidate, verdict = self._learned_from(step, wave, failing, shown)
+        if candidate is not None:
+            run.settle(candidate, verdict)
+        run.end_step(step, verdict, parent=parent, candidate=candidate, train_before=before)
+
+    def _learned_from(
+        self, step: int, wave: Sequence[str], failing: Mapping[str, Rollout], shown: int
+    ) -> tuple[Candidate | None, Verdict]:
+        drafts, declined = self._drafts(step, failing, shown)
+        taken_up = self.ledger.take_up(drafts, step)
+        declined |= {lesson.predictor: lesson.note for lesson in taken_up if lesson.fate == "refused"}
+        self.learned = False
+        if fresh := [lesson for lesson in taken_up if lesson.fate == "trial"]:
+            return self._tried(step, fresh, wave, failing, declined)
+        if declined:
+            texts = self.run.best.prompts
+            revisions = [RevisedPrompt(n, texts[n], texts[n], declined=why) for n, why in declined.items()]
+            self._announce(step, revisions)
+            verdict = Verdict(False, "; ".join(f"{name}: {why}" for name, why in declined.items()))
+            return self.run.add(step, revisions), verdict
+        return self._doubted(step, wave, failing)
+
+    def _roll_out_missing(self, wave: Sequence[str]) -> None:
+        missing = [name for name in wave if name not in self.board]
+        self.board |= self._roll_out(self.ledger.prompts(), missing)
+        if not self.run.candidates[0].valset_scores and self.steps == 1:
+            check_student([self.board[name] for name in missing if name in self.board])
+
+    def _roll_out(self, prompts: Mapping[str, str], names: Sequence[str]) -> dict[str, Rollout]:
+        # Of a single example that cannot be scored, nothing is learned; a model that is gone shows in the next wave.
+        rollouts = self.run.roll_out(prompts, "minibatch", names, must_score=len(names) > 1) if names else []
+        return {rollout.example_id: rollout for rollout in rollouts if rollout.score is not None}
+
+    def _drafts(self, step: int, failing: Mapping[str, Rollout], shown: int) -> tuple[list[Draft], dict[str, str]]:
+        """What the proposer wants changed, each draft in the prompt whose output it is about; and why it declined."""
+        trajectories = [rollout.trajectory for rollout in failing.values()]
+        with dspy.context(lm=self.reflection_lm):
+            work = [
+                (prompt, evidence[start : start + shown])
+                for prompt, evidence in self._blamed(step, trajectories)
+                for start in range(0, len(evidence), shown)
+            ]
+            looks = in_threads(lambda w: self._looked_at(*w), work, self.num_threads)
+        fields = Fields(rollout.trajectory for rollout in self.board.values())
+        frozen = {prompt["name"] for prompt in self.guided if is_frozen(prompt)}
+        placed = [_placed(draft, fields.owners(draft.text)) for found, _ in looks for draft in found]
+        declined = {prompt["name"]: why for (prompt, _), (_, why) in zip(work, looks, strict=True) if why}
+        return [draft for draft in placed if draft.predictor not in frozen], declined
+
+    def _looked_at(self, prompt: Prompt, trajectories: list[Trajectory]) -> tuple[list[Draft], str]:
+        """Drafts from some trajectories, in several looks; and why the last look gave none, if it failed."""
+        found: list[Draft] = []
+        for _ in range(LOOKS):
+            try:
+                drafts = drafts_by(self.proposer, prompt, trajectories, found)
+            except ReplyError as error:
+                return found, str(error)
+            known = {draft.text for draft in found}
+            new = [draft for draft in drafts if draft.text not in known]
+            found += new
+            if len(new) < 2:
+                break  # a model that has more to say says more than one thing
+        return found, ""
+
+    def _tried(
+        self,
+        step: int,
+        fresh: list[Lesson],
+        wave: Sequence[str],
+        failing: Mapping[str, Rollout],
+        declined: Mapping[str, str],
+    ) -> tuple[Candidate, Verdict]:
+        trial = try_lessons(self.ledger, fresh, failing, self._roll_out, self.num_threads, self.helps)
+        kept = [effect for effect in trial.effects if self.helps(effect)]
+        for effect in trial.effects:
+            fate = "in force" if effect in kept else "rejected" if effect.moved else "idle"
+            self.ledger.settle(effect.lesson.id, fate, effect.gain, effect.examples)
+        if kept:
+            # The trial's rollouts stand for the prompts with the kept lessons alone, save where a rejected one showed.
+            shown_without = (e.without for e in trial.effects if e not in kept and e.moved)
+            self.board |= {**trial.after, **{n: r for seen in shown_without for n, r in seen.items()}}
+        self.learned = bool(kept)
+        said = "; ".join([f"{len(kept)} of {len(fresh)} lessons help", *(f"{n}: {why}" for n, why in declined.items())])
+        return self._candidate(step, [e.lesson.id for e in trial.effects], wave, Verdict(bool(kept), said))
+
+    def _doubted(
+        self, step: int, wave: Sequence[str], failing: Mapping[str, Rollout]
+    ) -> tuple[Candidate | None, Verdict]:
+        """Test lessons in force on examples that keep failing though nothing new is proposed; drop those that hurt."""
+        effects = in_threads(lambda pair: self._effect_on(*pair), self._doubts(failing), self.num_threads)
+        touched = []
+        for effect in effects:
+            lesson = self.ledger.lessons[effect.lesson.id]
+            gain = lesson.gain + effect.gain
+            hurts = effect.gain < 0 and gain < self.helps.margin
+            fate = "dropped" if hurts else "in force"
+            self.ledger.settle(lesson.id, fate, gain, (*lesson.tried_on, *effect.examples))
+            if hurts:
+                touched.append(lesson.id)
+                self.ledger.reconsider(lesson.predictor)
+        if not touched:
+            return None, Verdict(False, "no change proposed")
+        self.board |= self._roll_out(self.ledger.prompts(), list(failing))
+        self.learned = True
+        return self._candidate(step, touched, wave, Verdict(True, f"{len(touched)} lessons taken back: they hurt here"))
+
+    def _doubts(self, failing: Mapping[str, Rollout]) -> list[tuple[Lesson, str]]:
+        return doubtful(self.ledger, self.board, failing)[:DOUBTS]
+
+    def _effect_on(self, lesson: Lesson, name: str) -> Effect:
+        in_force = self.ledger.in_force
+        with_it = self._roll_out(self.ledger.prompts(), [name])
+        without = self._roll_out(self.ledger.prompts(i for i in in_force if i != lesson.id), [name])
+        return effect_of(lesson, with_it, without)
+
+    def _candidate(
+        self, step: int, lesson_ids: Sequence[int], wave: Sequence[str], verdict: Verdict
+    ) -> tuple[Candidate, Verdict]:
+        """The prompts with the lessons now in force as a candidate, judged on the valset where that is affordable."""
+        run = self.run
+        revisions = self._revisions([self.ledger.lessons[i] for i in lesson_ids])
+        self._announce(step, revisions)
+        candidate = run.add(step, revisions)
+        if not verdict.accepted:
+            return candidate, verdict
+        scores = scores_of([self.board[name] for name in wave if name in self.board])
+        candidate = run.record(candidate, "minibatch", scores, step)
+        if self.validation.affordable(step):
+            self.validation.judge(candidate, step)
+            judged = [c for c in run.candidates[: candidate.index] if c.accepted and c.valset_scores]
+            if judged and self.validation.better(candidate, judged[-1]) is False:
+                return candidate, self._taken_back(lesson_ids, judged[-1])
+        return candidate, verdict
+
+    def _taken_back(self, lesson_ids: Sequence[int], better: Candidate) -> Verdict:
+        for lesson_id in lesson_ids:
+            if (lesson := self.ledger.lessons[lesson_id]).fate == "in force":
+                self.ledger.settle(lesson_id, "dropped", lesson.gain, lesson.tried_on)
+        self.learned = False
+        return Verdict(False, f"worse on the valset than candidate {better.index}")
+
+    def _revisions(self, lessons: Sequence[Lesson]) -> list[RevisedPrompt]:
+        before, after = self.run.best.prompts, self.ledger.prompts()
+        revisions = []
+        for name in dict.fromkeys(lesson.predictor for lesson in lessons):
+            own = [lesson for lesson in lessons if lesson.predictor == name]
+            told = "\n".join(f"{lesson.fate} ({lesson.gain:+.3f}): {lesson.text}" for lesson in own)
+            declined = None if after[name] != before[name] else "no lesson helped where it was asked for"
+            revisions.append(RevisedPrompt(name, before[name], after[name], told, declined))
+        return revisions
+
+
+def _placed(draft: Draft, owners: Sequence[str]) -> Draft:
+    """The draft in the prompt of the one predictor whose output it is about, where that can be told."""
+    return replace(draft, predictor=owners[0]) if len(owners) == 1 else draft

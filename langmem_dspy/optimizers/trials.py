@@ -1,0 +1,153 @@
+"""Trying lessons: all new ones at once, then each by what happens without it.
+
+The counterfactual is cheap. A rollout without one lesson repeats only the changed predictor and what follows it; all
+other requests have been answered before. It is also what credits a lesson: a lesson that changes nothing where it was
+asked for stands in the wrong prompt, or is not so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from langmem_dspy.optimizers.lessons import Ledger, Lesson
+from langmem_dspy.optimizers.rollouts import Rollout, in_threads
+from langmem_dspy.optimizers.tracing import complaint, moved, relevance
+
+Board = Mapping[str, Rollout]  # by example
+RollOut = Callable[[Mapping[str, str], Sequence[str]], Board]  # prompts, examples -> rollouts
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one lesson did on the examples it was tried on: with it minus without it.
+
+    `gain`: in score. `quiet`: how much less the feedback asks for it, -1 to 1. `moved`: whether any output differed.
+    """
+
+    lesson: Lesson
+    gain: float
+    quiet: float
+    moved: bool
+    examples: tuple[str, ...]
+    without: Board
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The outcome: the rollouts with all lessons on trial, and each one's effect."""
+
+    after: Board
+    effects: tuple[Effect, ...]
+
+
+@dataclass(frozen=True)
+class Helps:
+    """A lesson is kept if the score is higher with it, or if the complaint that asked for it is gone.
+
+    The second counts because a right change can lower a score: more of what follows is judged once the first output is
+    right, and an exact-match metric stays at 0 until the last fault is mended. `harm` is how much it may cost then.
+    """
+
+    margin: float = 1e-9
+    harm: float = 0.2
+    gone: float = 0.3
+
+    def __call__(self, effect: Effect) -> bool:
+        if effect.gain > self.margin:
+            return True
+        return effect.moved and effect.quiet > self.gone and effect.gain > -self.harm
+
+
+def try_lessons(
+    ledger: Ledger, fresh: Sequence[Lesson], before: Board, roll_out: RollOut, num_threads: int, helps: Helps
+) -> Trial:
+    """Roll out with all `fresh` lessons on the examples of `before`, then without each of them where it shows.
+
+    Lessons that stand in for one another all look idle so; of these, those that help beside the rest are found last.
+    """
+    everything = (*ledger.in_force, *(lesson.id for lesson in fresh))
+    after = roll_out(ledger.prompts(everything), list(before))
+    changed = {name: moved(before[name].trajectory, after[name].trajectory) for name in after}
+
+    def effect(lesson: Lesson) -> Effect:
+        spots = _spots(lesson, before, after, changed)
+        without = roll_out(ledger.prompts(i for i in everything if i != lesson.id), spots) if spots else {}
+        return effect_of(lesson, after, without)
+
+    effects = in_threads(effect, fresh, num_threads)
+    mended = sorted(
+        (name for name in after if _gain(before, after, name) > 1e-9), key=lambda n: -_gain(before, after, n)
+    )
+    if mended and not any(map(helps, effects)):
+        effects = _one_by_one(ledger, effects, mended[:2], roll_out, helps)
+    return Trial(after, tuple(effects))
+
+
+def _one_by_one(
+    ledger: Ledger, effects: Sequence[Effect], names: Sequence[str], roll_out: RollOut, helps: Helps
+) -> list[Effect]:
+    """Take the lessons out one after the other, and keep each whose absence is felt once the earlier ones are gone."""
+    kept = [effect.lesson for effect in effects]
+    found = []
+    for effect in effects:
+        others = [lesson for lesson in kept if lesson.id != effect.lesson.id]
+        boards = (
+            roll_out(ledger.prompts((*ledger.in_force, *(lesson.id for lesson in lessons))), names)
+            for lessons in (kept, others)
+        )
+        found.append(effect_of(effect.lesson, *boards))
+        kept = kept if helps(found[-1]) else others
+    return found
+
+
+def effect_of(lesson: Lesson, with_it: Board, without: Board) -> Effect:
+    """The effect of a lesson by the examples that were run both ways."""
+    both = [name for name in without if name in with_it]
+    pairs = [(with_it[name], without[name]) for name in both]
+    return Effect(
+        lesson,
+        gain=sum((a.score or 0.0) - (b.score or 0.0) for a, b in pairs),
+        quiet=sum(complaint(lesson.text, b.trajectory) - complaint(lesson.text, a.trajectory) for a, b in pairs),
+        moved=any(moved(b.trajectory, a.trajectory) for a, b in pairs),
+        examples=tuple(both),
+        without=without,
+    )
+
+
+def _spots(lesson: Lesson, before: Board, after: Board, changed: Mapping[str, set[str]]) -> list[str]:
+    """Where to look without the lesson: the example it most likely mended, and one that got worse, if any did."""
+    touched = [name for name, predictors in changed.items() if lesson.predictor in predictors]
+    text = lesson.text or lesson.replaces
+
+    def likely(name: str) -> float:
+        return relevance(text, before[name].trajectory, after[name].trajectory) + 0.3 * (_gain(before, after, name) > 0)
+
+    touched.sort(key=likely, reverse=True)
+    spots = touched[:1]
+    worse = [name for name in touched if _gain(before, after, name) < -1e-9]
+    if worse and spots[0] not in worse:
+        spots.append(worse[0])
+    return spots
+
+
+def _gain(before: Board, after: Board, name: str) -> float:
+    return (after[name].score or 0.0) - (before[name].score or 0.0)
+
+
+def doubtful(ledger: Ledger, board: Board, names: Iterable[str]) -> list[tuple[Lesson, str]]:
+    """Lessons in force that these failing examples speak against, each with the example to try it without.
+
+    Feedback that still names what a lesson is about means that the lesson does not do there what is wanted.
+    """
+    found: dict[int, tuple[float, str]] = {}
+    for name in names:
+        trajectory = board[name].trajectory
+        ran = {step.predictor for step in trajectory.steps}
+        for lesson_id in ledger.in_force:
+            lesson = ledger.lessons[lesson_id]
+            strength = complaint(lesson.text, trajectory)
+            if lesson.predictor in ran and strength > 0.2 and name not in lesson.tried_on:
+                found[lesson_id] = max(found.get(lesson_id, (0.0, "")), (strength, name))
+    order = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))
+    return [(ledger.lessons[lesson_id], name) for lesson_id, (_, name) in order]

@@ -15,16 +15,20 @@ from dataclasses import dataclass
 from typing import IO
 
 from langmem_dspy.errors import TrackingError
-from langmem_dspy.tracking.stores import resolve_store
+from langmem_dspy.tracking.stores import TrackingStore, resolve_experiment, resolve_store
 
 START_SECONDS = 60.0
 
 
 @dataclass
 class UiServer:
-    """MLflow's pages at `url`. `process` is None where a server was there already. Leaving the context stops it."""
+    """MLflow at `url`, its runs of ours at `runs_url`. `process` is None where a server was there already.
+
+    Leaving the context stops the server that was started.
+    """
 
     url: str
+    runs_url: str
     process: subprocess.Popen[bytes] | None = None
 
     def wait(self) -> None:
@@ -54,25 +58,40 @@ def ui(
     port: int = 5000,
     *,
     host: str = "127.0.0.1",
+    experiment: str | None = None,
     open_browser: bool = True,
 ) -> UiServer:
     """Serve MLflow's pages on the store that `tracking_uri` means (as for `enable`), ready when this returns.
 
-    A busy port is passed over for the next free one; a store that is a server itself is only opened. Raises
-    `TrackingError` if the server does not come up, with the end of what it said.
+    The browser opens on the runs of `experiment` (as for `enable`). A busy port is passed over for the next free one;
+    a store that is a server itself is only opened. Raises `TrackingError` if the server does not come up, with the
+    end of what it said.
     """
     store = resolve_store(tracking_uri)
+    store.check()
     if store.remote:
-        store.check()
-        server = UiServer(store.uri)
+        server = UiServer(store.uri.rstrip("/"), "")
     else:
         port = _free_port(host, port)
         with tempfile.TemporaryFile() as said:
-            server = UiServer(f"http://{host}:{port}", _start(store.uri, host, port, said))
+            server = UiServer(f"http://{host}:{port}", "", _start(store.uri, host, port, said))
             _await(server, said)
+    try:
+        server.runs_url = server.url + _runs_page(store, resolve_experiment(experiment))
+    except BaseException:
+        server.stop()
+        raise
     if open_browser:
-        webbrowser.open(server.url)
+        webbrowser.open(server.runs_url)
     return server
+
+
+def _runs_page(store: TrackingStore, experiment: str) -> str:
+    """The path of the experiment's runs beside their charts; left to itself, MLflow opens on a page without runs."""
+    found = store.client().get_experiment_by_name(experiment)
+    if found is None:
+        return ""
+    return f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
 
 
 def _start(uri: str, host: str, port: int, said: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 220, 44, 30, 12, 12
 
 
-def score_chart(baseline: float | None, steps: Sequence[Mapping[str, object]]) -> str:
-    """Best score as a line and each candidate as a dot (hollow: not accepted), over steps; "" without scores."""
-    best = [(0, baseline)] if baseline is not None else []
-    best += [(_int(s["step"]), _float(s["best_score"])) for s in steps if s.get("best_score") is not None]
-    dots = [(_int(s["step"]), _float(s["candidate_score"]), bool(s["accepted"])) for s in steps if _has_score(s)]
-    if not best:
+def score_chart(best: Sequence[tuple[int, float]], steps: Sequence[Mapping[str, Any]]) -> str:
+    """Best validation score by step as a line, each candidate's minibatch score as a dot; "" without any score.
+
+    A dot is hollow where the candidate was not accepted.
+    """
+    tried = [(int(s["step"]), s["train_after"], s["accepted"]) for s in steps if s.get("train_after") is not None]
+    if not best and not tried:
         return ""
-    last = max(1, max(step for step, _ in best))
+    last = max(1, *(step for step, _ in best), *(step for step, *_ in tried), *(int(s["step"]) for s in steps))
 
     def at(step: int, score: float) -> tuple[float, float]:
         x = LEFT + (WIDTH - LEFT - RIGHT) * step / last
         return x, TOP + (HEIGHT - TOP - BOTTOM) * (1 - score)
 
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in _staircase([at(*point) for point in best]))
-    marks = "".join(
-        f'<circle class="{"taken" if taken else "left"}" cx="{at(step, score)[0]:.1f}" cy="{at(step, score)[1]:.1f}" '
-        f'r="4"><title>step {step}: {score:.3f}{"" if taken else ", not accepted"}</title></circle>'
-        for step, score, taken in dots
-    )
+    dots = "".join(_dot(*at(step, score), f"step {step}: {score:.3f}", bool(taken)) for step, score, taken in tried)
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="scores over steps">'
-        f'{_axes(last)}<polyline points="{line}"/>{marks}</svg>'
-        '<p class="legend"><b class="line"></b> best so far <b class="taken"></b> accepted candidate '
-        '<b class="left"></b> candidate that was tried and left</p>'
+        f'{_axes(last)}<polyline points="{line}"/>{dots}</svg>'
+        '<p class="legend"><b class="line"></b> best so far, validation set <b class="taken"></b> candidate on its '
+        'minibatch, accepted <b class="left"></b> not accepted</p>'
     )
+
+
+def _dot(x: float, y: float, said: str, taken: bool) -> str:
+    kind = "taken" if taken else "left"
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{said}</title></circle>'
 
 
 def heat_map(credit: Sequence[Mapping[str, float]], predictors: Sequence[str]) -> str:
@@ -72,15 +75,3 @@ def _staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float
     for x, y in points[1:]:
         corners += [(x, corners[-1][1]), (x, y)]
     return corners
-
-
-def _has_score(step: Mapping[str, object]) -> bool:
-    return step.get("candidate_score") is not None
-
-
-def _int(value: object) -> int:
-    return int(str(value))
-
-
-def _float(value: object) -> float:
-    return float(str(value))

@@ -116,7 +116,7 @@ class Delivery:
         events, self._offset = self.spool.read(self._offset)
         for event in events:
             self.history.add(event)
-            for point in points_of(event):
+            for point in points_of(event, self.history):
                 # A run that was killed and goes on tells its first steps again.
                 if (point.key, point.step) not in self._points:
                     self._points.add((point.key, point.step))

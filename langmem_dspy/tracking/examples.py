@@ -35,10 +35,14 @@ def example_rows(before: Mapping[str, float], after: Mapping[str, float]) -> lis
 def example_table(rows: Mapping[str, Sequence[ExampleRow]]) -> dict[str, Any]:
     """The rows of each split, in the form of MLflow's logged tables (pandas' "split"): runs are compared by them."""
     return {
-        "columns": ["split", "example", "baseline", "best", "change"],
+        "columns": ["split", "example", "change", "baseline", "best"],
         "data": [
-            [split, row.example, row.baseline, row.best, row.change]
+            [split, row.example, row.change, _short(row.baseline), _short(row.best)]
             for split, some in rows.items()
             for row in sorted(some, key=lambda row: row.example)
         ],
     }
+
+
+def _short(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)

@@ -23,7 +23,7 @@ class RunHistory:
     def _forget(self) -> None:
         self.steps: list[dict[str, Any]] = []
         self.blames: list[dict[str, Any]] = []
-        self.baseline_score: float | None = None
+        self.scores: dict[int, float] = {}  # by candidate, on the validation set
         self.finished: dict[str, Any] = {}
         self.held_out: dict[str, Any] = {}
 
@@ -36,8 +36,8 @@ class RunHistory:
                 self.steps.append(event)
             case "CreditAssigned":
                 self.blames.append(event)
-            case "CandidateEvaluated" if is_baseline(event):
-                self.baseline_score = event["score"]
+            case "CandidateEvaluated" if event["split"] == "valset":
+                self.scores[event["candidate"]] = event["score"]
             case "CompileFinished":
                 self.finished = event
             case "HeldOutEvaluated":
@@ -66,7 +66,7 @@ class RunHistory:
     @property
     def score_before(self) -> float | None:
         results = self.detailed
-        return results.baseline.score if results else self.baseline_score
+        return results.baseline.score if results else self.scores.get(0)
 
     @property
     def score_after(self) -> float | None:
@@ -74,6 +74,24 @@ class RunHistory:
         if results:
             return results.best.score
         return next((s["best_score"] for s in reversed(self.steps) if s.get("best_score") is not None), None)
+
+    def step_of(self, candidate: int) -> int | None:
+        """The step that made a candidate; 0 for the student, None if that step has not ended yet."""
+        if candidate == 0:
+            return 0
+        return next((int(s["step"]) for s in self.steps if s.get("candidate") == candidate), None)
+
+    @property
+    def best_curve(self) -> list[tuple[int, float]]:
+        """The best score so far, by the step that brought it; an optimizer may have found that out only at the end."""
+        results = self.detailed
+        scored = [(c.step, c.score) for c in results.candidates if c.score is not None] if results else []
+        curve: list[tuple[int, float]] = []
+        for step, score in sorted(scored):
+            best = max(score, curve[-1][1]) if curve else score
+            curve = [*(point for point in curve if point[0] != step), (step, best)]
+        last = max([0, *(int(s["step"]) for s in self.steps)])
+        return [*curve, (last, curve[-1][1])] if curve and curve[-1][0] < last else curve
 
     @property
     def examples(self) -> dict[str, list[ExampleRow]]:
@@ -87,11 +105,6 @@ class RunHistory:
     def credit(self) -> list[Mapping[str, float]]:
         """Blame shares by predictor, step by step."""
         return [step.get("credit") or {} for step in self.steps]
-
-
-def is_baseline(event: Mapping[str, Any]) -> bool:
-    """Whether this is the score of the student itself on the validation set."""
-    return event.get("event") == "CandidateEvaluated" and event["candidate"] == 0 and event["split"] == "valset"
 
 
 def read_results(data: Mapping[str, Any]) -> DetailedResults:

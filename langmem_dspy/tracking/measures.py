@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from langmem_dspy._version import __version__
-from langmem_dspy.tracking.history import RunHistory, is_baseline
+from langmem_dspy.tracking.history import RunHistory
 
 # MLflow's own limits; longer values would be refused by some of its stores and cut off by others.
 MAX_PARAM, MAX_TAG, MAX_KEY = 6000, 5000, 250
@@ -39,27 +39,24 @@ class Point(NamedTuple):
     at: int
 
 
-def points_of(event: Mapping[str, Any]) -> Iterator[Point]:
-    """The metric values of one event; what is not known (None, not a number) is left out, never written as 0."""
-    at = int(float(event.get("at", 0)) * 1000)
-    for key, value in _values_of(event).items():
+def points_of(event: Mapping[str, Any], history: RunHistory) -> Iterator[Point]:
+    """The metric values of one event, of which `history` knows already; what is not known is left out, never a 0."""
+    at = _moment(event)
+    for key, value, step in _values_of(event, history):
         if isinstance(value, int | float) and math.isfinite(value):
-            yield Point(key, float(value), int(event.get("step") or 0), at)
+            yield Point(key, float(value), step, at)
 
 
 def summary_points(history: RunHistory) -> Iterator[Point]:
-    """What a finished run comes to, at its last step."""
-    results = history.detailed
-    tried = [candidate.step for candidate in results.candidates] if results else []
-    step = max([0, *tried, *(int(s["step"]) for s in history.steps)])
-    at = int(float(history.finished["at"]) * 1000)
-    if not history.steps and history.score_before is not None and history.score_after is not None:
-        # An optimizer that tells no steps still gets a curve: of two points.
-        yield Point("eval/best_score", history.score_before, 0, at)
-        yield Point("eval/best_score", history.score_after, max(step, 1), at)
+    """What a finished run comes to: one value each. What was spent after the last step is a point behind it."""
+    last = history.steps[-1] if history.steps else {}
+    step = int(last.get("step", 0))
     for key, value in summary_of(history).items():
-        if value is not None and math.isfinite(value):
-            yield Point(key, float(value), step, at)
+        if value is None or not math.isfinite(value):
+            continue
+        told = last.get(_STEP_METRICS.get(key, ""))
+        if told != value:
+            yield Point(key, float(value), step if told is None else step + 1, _moment(history.finished))
 
 
 def summary_of(history: RunHistory) -> dict[str, float | None]:
@@ -123,10 +120,15 @@ def closing_tags(history: RunHistory) -> dict[str, str]:
 
 
 def run_name(started: Mapping[str, Any]) -> str:
-    """Tells a run apart in a list: optimizer, seed, the beginning of its id, and whether it is simulated."""
+    """Tells a run apart in MLflow's narrow column: optimizer, seed, and whether it is simulated."""
     seed = (started.get("settings") or {}).get("seed")
-    parts = [started["optimizer"], *([] if seed is None else [f"seed {seed}"]), str(started["run_id"])[:6]]
-    return clean(" · ".join(map(str, parts)) + (" (simulated)" if started.get("simulated") else ""), MAX_KEY)
+    optimizer = str(started["optimizer"]).removesuffix("Optimizer") or "Optimizer"
+    parts = [
+        optimizer,
+        *([] if seed is None else [f"seed {seed}"]),
+        *(["simulated"] if started.get("simulated") else []),
+    ]
+    return clean(" · ".join(parts), MAX_KEY)
 
 
 def description(started: Mapping[str, Any], history: RunHistory | None = None) -> str:
@@ -162,18 +164,29 @@ def clean(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _values_of(event: Mapping[str, Any]) -> dict[str, Any]:
-    kind = event.get("event")
-    if kind == "StepFinished":
-        values = {key: event.get(field) for key, field in _STEP_METRICS.items()}
-        credit = event.get("credit") or {}
-        return {**values, **{f"predictor_credit/{metric_key(name)}": share for name, share in credit.items()}}
-    if is_baseline(event):
-        return {"eval/best_score": event["score"], "eval/candidate_score": event["score"]}
-    if kind == "HeldOutEvaluated":
-        before, after = event["before"], event["after"]
-        return {"heldout/score_before": before, "heldout/score_after": after, "heldout/improvement": after - before}
-    return {}
+def _values_of(event: Mapping[str, Any], history: RunHistory) -> Iterator[tuple[str, Any, int]]:
+    match event.get("event"):
+        case "StepFinished":
+            step = int(event["step"])
+            yield from ((key, event.get(field), step) for key, field in _STEP_METRICS.items())
+            for name, share in (event.get("credit") or {}).items():
+                yield f"predictor_credit/{metric_key(name)}", share, step
+        case "CandidateEvaluated" if event["split"] == "valset":
+            made_in = history.step_of(event["candidate"])
+            yield "eval/candidate_score", event["score"], int(event["step"]) if made_in is None else made_in
+            if event["candidate"] == 0:
+                yield "eval/best_score", event["score"], 0
+        case "CompileFinished":
+            yield from (("eval/best_score", score, step) for step, score in history.best_curve)
+        case "HeldOutEvaluated":
+            before, after = event["before"], event["after"]
+            yield "heldout/score_before", before, 0
+            yield "heldout/score_after", after, 0
+            yield "heldout/improvement", after - before, 0
+
+
+def _moment(event: Mapping[str, Any]) -> int:
+    return int(float(event.get("at", 0)) * 1000)
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:

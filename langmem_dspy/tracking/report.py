@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import time
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -20,13 +21,13 @@ def report_html(history: RunHistory) -> str:
     title = html.escape(f"{history.started['optimizer']} · {history.run_id}")
     parts = [
         _headline(history),
-        _section("Score over steps", score_chart(history.score_before, history.steps)),
+        _section("Score over steps", score_chart(history.best_curve, history.steps)),
         _prompts(results) if results else "",
         _section("Who was blamed, step by step", heat_map(history.credit, list(history.started.get("prompts") or {}))),
         *(_examples(split, rows) for split, rows in history.examples.items()),
         _candidates(results) if results else _steps(history),
         _section("Faults", _faults(results)) if results else "",
-        _section("Settings", _facts(_settings(history))),
+        _section("Settings", _settings(history)),
     ]
     style = files("langmem_dspy.tracking").joinpath("report.css").read_text(encoding="utf-8")
     page = (
@@ -96,16 +97,17 @@ def _lineage(results: DetailedResults) -> list[Candidate]:
 def _examples(split: str, rows: list[ExampleRow]) -> str:
     fixed, broken = ([row for row in rows if row.change == change] for change in ("fixed", "broken"))
     same = len(rows) - len(fixed) - len(broken)
-    tables = "".join(
-        f'<h3 class="{kind}">{len(part)} {kind}</h3>{_example_table(part)}'
-        for kind, part in (("fixed", fixed), ("broken", broken))
-    )
-    return _section(f"Examples, {split}", f'{tables}<p class="quiet">{same} with the same score as before.</p>')
+    lists = _example_list("broken", "scored lower", broken) + _example_list("fixed", "scored higher", fixed)
+    return _section(f"Examples, {split}", f'{lists}<p class="quiet">{same} with the same score as before.</p>')
 
 
-def _example_table(rows: Iterable[ExampleRow]) -> str:
-    body = [(row.example, _score(row.baseline), _score(row.best)) for row in rows]
-    return _table(("example", "before", "after"), body) if body else ""
+def _example_list(kind: str, said: str, rows: Iterable[ExampleRow]) -> str:
+    items = [
+        f"<li>{html.escape(row.example)} <small>{_score(row.baseline)} → {_score(row.best)}</small></li>"
+        for row in rows
+    ]
+    title = f'<h3 class="{kind}">{len(items)} {kind} <small>({said} than before)</small></h3>'
+    return f'{title}<ul class="examples">{"".join(items)}</ul>' if items else title
 
 
 def _candidates(results: DetailedResults) -> str:
@@ -139,11 +141,22 @@ def _faults(results: DetailedResults) -> str:
     return _table(("where", "times", "message"), rows) if rows else ""
 
 
-def _settings(history: RunHistory) -> dict[str, object]:
+def _settings(history: RunHistory) -> str:
     started = history.started
     models = {f"{role} model": name for role, name in (started.get("models") or {}).items()}
     data = {f"{split} data": facts for split, facts in (started.get("dataset") or {}).items()}
-    return {**models, **data, **(started.get("settings") or {})}
+    given = started.get("settings") or {}
+    nested = {key: value for key, value in given.items() if isinstance(value, Mapping) and _is_deep(value)}
+    plain = {key: value for key, value in given.items() if key not in nested}
+    whole = "".join(
+        f"<h3>{html.escape(key)}</h3><pre>{html.escape(json.dumps(value, indent=2, ensure_ascii=False))}</pre>"
+        for key, value in nested.items()
+    )
+    return _facts({**models, **data, **plain}) + whole
+
+
+def _is_deep(value: Mapping[str, object]) -> bool:
+    return any(isinstance(item, Mapping | list) for item in value.values())
 
 
 def _section(title: str, body: str) -> str:
@@ -169,6 +182,8 @@ def _said(value: object) -> str:
 
 def _dollars(results: DetailedResults) -> str:
     unpriced = results.usage.whole_run.unpriced_calls
+    if unpriced and not results.usage.whole_run.cost:
+        return "no price known"
     return f"${results.usage.whole_run.cost:,.4f}" + (f" ({unpriced} calls without a price)" if unpriced else "")
 
 

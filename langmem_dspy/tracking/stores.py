@@ -28,6 +28,8 @@ DEFAULT_EXPERIMENT = "langmem-dspy"
 SIGN_OF_LIFE_SECONDS = (2.0, 3.0)  # to connect, to answer
 # What MLflow and its parts say at every retry and while a new database is made.
 _CHATTY = ("urllib3.connectionpool", "mlflow.store.db.utils", "alembic.runtime.migration")
+# Without it MLflow takes runs with prompts for traces, and opens on a page that shows no runs.
+_SHOW_RUNS_FIRST = {"mlflow.experimentKind": "custom_model_development"}
 _SQLITE = "sqlite:///"
 
 
@@ -66,7 +68,8 @@ class TrackingStore:
         if found is None:
             # Beside the database, so that artifacts are found from whatever folder the store is opened later.
             beside = self.file.parent / "mlartifacts" / _slug(name) if self.file else None
-            return str(client.create_experiment(name, artifact_location=beside.as_uri() if beside else None))
+            location = beside.as_uri() if beside else None
+            return str(client.create_experiment(name, artifact_location=location, tags=_SHOW_RUNS_FIRST))
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)

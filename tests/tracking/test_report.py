@@ -88,7 +88,7 @@ def test_credit_is_a_heat_map_by_predictor_and_step() -> None:
 
 
 def test_a_run_without_scores_has_no_chart() -> None:
-    assert score_chart(None, []) == ""
+    assert score_chart([], []) == ""
 
 
 def test_examples_fixed_and_broken_are_told_apart() -> None:
@@ -101,6 +101,6 @@ def test_examples_fixed_and_broken_are_told_apart() -> None:
 def test_the_table_has_the_form_that_mlflow_compares() -> None:
     table = example_table(told().examples)
 
-    assert table["columns"] == ["split", "example", "baseline", "best", "change"]
-    assert ["validation", "case 0", 1.0, 0.0, "broken"] in table["data"]
-    assert ["held out", "t2", 0.0, 0.5, "fixed"] in table["data"]
+    assert table["columns"] == ["split", "example", "change", "baseline", "best"]
+    assert ["validation", "case 0", "broken", 1.0, 0.0] in table["data"]
+    assert ["held out", "t2", "fixed", 0.0, 0.5] in table["data"]

@@ -14,6 +14,7 @@ import dspy
 
 from langmem_dspy.awaiting import awaited
 from langmem_dspy.errors import InputError, ReplyError
+from langmem_dspy.memories.chat import steady_chat
 from langmem_dspy.memories.known import Shown, read_existing, show
 from langmem_dspy.memories.recalled import without_recalled
 from langmem_dspy.memories.reconcile import Proposed, Rules, State, rejection
@@ -85,7 +86,7 @@ class MemoryManager(dspy.Module):
         self.rules = Rules(Schemas(schemas), kind, enable_inserts, enable_updates, enable_deletes)
         if not self.rules.allowed():
             raise InputError("inserts, updates and deletes are all off: there is nothing a memory manager could do")
-        self.instructions = instructions
+        self.instructions, self.shown_schemas = instructions, described(self.rules.schemas)
         self.max_input_tokens, self.max_known_tokens = max_input_tokens, max_known_tokens
         self.extract = dspy.Predict(ExtractMemories)
 
@@ -109,11 +110,12 @@ class MemoryManager(dspy.Module):
         pieces: list[Sequence[Message]] = list(chunk(said, self.max_input_tokens))
         if not pieces and without_messages and state.present():
             pieces = [()]
-        for i, piece in enumerate(pieces):
-            where = f"part {i + 1} of {len(pieces)} of the conversation" if len(pieces) > 1 else "the conversation"
-            for _ in range(max_steps):
-                if self._step(state, piece, where):
-                    break
+        with steady_chat():
+            for i, piece in enumerate(pieces):
+                where = f"part {i + 1} of {len(pieces)} of the conversation" if len(pieces) > 1 else "the conversation"
+                for _ in range(max_steps):
+                    if self._step(state, piece, where):
+                        break
 
     def _step(self, state: State, messages: Iterable[Message], where: str) -> bool:
         """One request, and at most one to put right what came of it. Whether the model is finished."""
@@ -124,7 +126,7 @@ class MemoryManager(dspy.Module):
         asking = Asking()
         inputs = {
             "worth_remembering": self.instructions,
-            "schemas": described(state.rules.schemas),
+            "schemas": self.shown_schemas,
             "allowed_operations": _allowed(state.rules),
             "known_memories": shown.text,
             "conversation": conversation,

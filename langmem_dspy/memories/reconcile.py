@@ -6,13 +6,14 @@ two with the reason.
 
 from __future__ import annotations
 
+import copy
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, model_validator
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.memories.known import Known, Shown
@@ -50,19 +51,39 @@ class Proposed(BaseModel):
 
     # Flat, and read leniently: with unions or open objects, structured outputs come back empty, and with strict types
     # one slip would sink the whole reply. What it says is judged below, operation by operation.
-    op: Annotated[_Text, Field(json_schema_extra={"enum": ["insert", "update", "delete"]})] = ""
-    id: Annotated[_Text, Field(description="the known memory to update or delete, such as m3; empty for insert")] = ""
+    op: _Text = ""
+    id: _Text = ""
     schema_name: _Text = ""
-    content: Annotated[_Text, Field(description="bare text, or a JSON object; empty for delete")] = ""
-    clear: Annotated[
-        list[str], BeforeValidator(_texts), Field(description="fields of a document that no longer hold anything")
-    ] = []
+    content: _Text = ""
+    clear: Annotated[list[str], BeforeValidator(_texts)] = []
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        # What models are shown: shorter than pydantic's own, and not derived anew for each request. A copy, since
+        # DSPy closes schemas in place for structured outputs.
+        return copy.deepcopy(_SHOWN)
 
     @model_validator(mode="before")
     @classmethod
     def _unreadable_stays_visible(cls, value: Any) -> Any:
         return value if isinstance(value, Mapping) else {"content": value}
 
+
+_SHOWN: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "op": {"type": "string", "enum": ["insert", "update", "delete"]},
+        "id": {"type": "string", "description": "the known memory to update or delete, such as m3; empty for insert"},
+        "schema_name": {"type": "string"},
+        "content": {"type": "string", "description": "bare text, or a JSON object; empty for delete"},
+        "clear": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "fields of a document that no longer hold anything",
+        },
+    },
+    "required": ["op"],
+}
 
 _OPS = {
     "insert": "insert", "create": "insert", "add": "insert",

@@ -412,3 +412,24 @@ def test_it_can_be_saved_loaded_and_compiled_like_any_program(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         manager.deepcopy()
+
+
+@pytest.mark.parametrize("adapter", [dspy.ChatAdapter(), dspy.JSONAdapter(), dspy.XMLAdapter()])
+def test_the_configured_adapter_is_spoken_through(adapter):
+    from langmem_dspy import simulation
+
+    with dspy.context(lm=simulation.offline_lm("strong"), adapter=adapter):
+        result = MemoryManager()(messages=TALK)
+    assert texts(result) == ["The user moved to Rome", "The user really likes shoo-fly pie"]
+
+
+def test_structured_outputs_get_a_closed_and_flat_schema():
+    from dspy.adapters.json_adapter import _get_structured_outputs_response_format
+
+    from langmem_dspy.memories.extraction import ExtractMemories
+
+    schema = _get_structured_outputs_response_format(ExtractMemories).model_json_schema()
+    operation = schema["$defs"]["Proposed"]
+    assert operation["additionalProperties"] is False
+    assert set(operation["required"]) == set(operation["properties"])
+    assert "anyOf" not in str(schema) and "oneOf" not in str(schema)

@@ -16,7 +16,7 @@ _NO_STATEMENT = re.compile(
     re.IGNORECASE,
 )
 _OPENER = re.compile(
-    r"^(?:(?:please )?(?:remember|note)(?: that)?|by the way|btw|well|actually|also|now|oh)[,:]? +", re.I
+    r"^(?:(?:please )?(?:remember|note)(?: that)?|by the way|btw|well|actually|also|now|oh|and|so|but)[,:]? +", re.I
 )
 
 _MODALS = "can|could|should|must|may|might|would|will|cannot|never|was|had|did|need not"

@@ -78,7 +78,9 @@ def main() -> None:
                 nexts[name] += 1 + len(writer.communicate()[0].split())
             with FaissStore(folder) as store:
                 # A write that was made but not acknowledged may be there: the next round begins after it.
-                problems += len(store.check())
+                found_wrong = store.check()
+                problems += len(found_wrong)
+                print(*found_wrong, sep="\n", end="\n" if found_wrong else "")
                 for name in nexts:
                     missing += lost(store, name, before[name], nexts[name])
                     acknowledged += nexts[name] - before[name]
@@ -89,9 +91,8 @@ def main() -> None:
                 nearest = store.search(("w",), query="pie one 1", mode="dense", limit=5)
                 wrong += len(nearest) != 5
             print(f"round {number + 1:2}: {acknowledged} acknowledged, {items} items, {missing} lost", flush=True)
-    print(
-        f"{rounds} rounds, {acknowledged} acknowledged writes: {missing} lost, {problems} problems, {wrong} wrong searches"
-    )
+    counts = f"{missing} lost, {problems} problems, {wrong} wrong searches"
+    print(f"{rounds} rounds, {acknowledged} acknowledged writes: {counts}")
     sys.exit(bool(missing or problems or wrong))
 
 

@@ -16,12 +16,12 @@ import numpy as np
 
 import langmem_dspy.store.quantized as codes
 from langmem_dspy.store.background import Background
-from langmem_dspy.store.growing import Blocks, FileRows
+from langmem_dspy.store.growing import Blocks
 from langmem_dspy.store.quantized import Quantized, Stopped, build
 from langmem_dspy.store.reader import Reader, Status
 from langmem_dspy.store.rows import PUT
 from langmem_dspy.store.shard import Shard
-from langmem_dspy.store.snapshots import Snapshots, Stamp, map_fine
+from langmem_dspy.store.snapshots import Snapshots, Stamp
 from langmem_dspy.store.vectors import Vectors
 
 logger = logging.getLogger(__name__)
@@ -153,18 +153,17 @@ class Index:
             logger.exception("quantizing %r failed; its searches stay exact", shard.path)
 
     def _adopt(self, shard: Shard, quantized: Quantized, stamp: Stamp) -> None:
-        file = None
+        saved = None
         if self._snapshots is not None:
             with self.lock:
                 frozen = shard.fork()
-            file = self._snapshots.save(frozen, quantized, stamp)
+            saved = self._snapshots.save(frozen, quantized, stamp)
         with self.lock:
             shard.quantized = quantized
-            if file is not None and shard.vectors is not None:
+            if saved is not None and shard.vectors is not None:
                 # From now on the vectors are read from the file: the codes alone stay in memory.
-                tail = shard.vectors.take(np.arange(quantized.size, shard.size))
-                kept = Blocks(stamp.width, FileRows(file, quantized.size, stamp.width))
-                for row in tail:
+                rows, quantized.fine = saved
+                kept = Blocks(stamp.width, rows)
+                for row in shard.vectors.take(np.arange(quantized.size, shard.size)):
                     kept.append(row)
                 shard.vectors = kept
-                quantized.fine = map_fine(file, quantized.size, stamp.width)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from langmem_dspy.store.rows import PUT, Row
+from langmem_dspy.store.values import load, texts
 
 _COLUMNS = (
     "r.seq, n.path, r.key, r.version, r.action, r.at, r.created, r.valid_from, r.valid_to, r.ttl, r.indexed, "
@@ -172,6 +173,16 @@ class Reader:
                 chunk,
             )
         return sorted(map(Addition._make, found))
+
+    def embedded_text(self, table: str) -> tuple[str, bytes] | None:
+        """A text of a stored item and what starts with its vector, if an embedder made it."""
+        for value, index, data in self._sql.execute(
+            f"SELECT r.value, r.indexed, v.data FROM {table} v JOIN revisions r ON r.seq = v.seq "
+            f"WHERE EXISTS (SELECT 1 FROM {table.replace('vectors', 'embedded')} e WHERE e.seq = v.seq AND e.part = 0)"
+        ):
+            if found := texts(load(value), None if index is None else load(index)):
+                return found[0], data
+        return None
 
     def history(self, path: str, key: str) -> list[Row]:
         rows = self._sql.execute(

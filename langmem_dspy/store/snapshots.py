@@ -11,6 +11,7 @@ import json
 import logging
 import mmap
 import os
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_ABANDONED = 3600  # seconds after which a file that was never finished is a killed process's
 _MAGIC = b"langmem_dspy.1\n\x00"
 
 
@@ -50,8 +52,8 @@ class Snapshots:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def save(self, shard: Shard, quantized: Quantized, stamp: Stamp) -> Path:
-        """Write the first `quantized.size` slots of a shard; those that are dead are marked so."""
+    def save(self, shard: Shard, quantized: Quantized, stamp: Stamp) -> tuple[FileRows, Fine] | None:
+        """Write the first `quantized.size` slots of a shard, dead ones marked; how its vectors are read now."""
         assert shard.vectors is not None  # only shards with vectors are quantized
         import faiss
 
@@ -82,7 +84,12 @@ class Snapshots:
             file.write(zlib.crc32(header, checksum).to_bytes(4, "little"))
         _sync_folder(self.folder)
         self._remove_older(stamp, name)
-        return vectors
+        try:
+            return FileRows(vectors, n, stamp.width), map_fine(vectors, n, stamp.width)
+        except OSError:
+            # Another process has saved a newer state meanwhile, and removed these as an older one's.
+            (self.folder / f"{name}.codes").unlink(missing_ok=True)
+            return None
 
     def load(self, path: str, generation: int, epoch: int) -> tuple[Shard, Stamp] | None:
         """The shard of a namespace as it was saved, its vectors left in their file; None if none can be trusted."""
@@ -102,8 +109,10 @@ class Snapshots:
                 file.unlink(missing_ok=True)
 
     def _remove_older(self, stamp: Stamp, name: str) -> None:
-        for file in self.folder.glob(f"{_prefix(stamp.path, stamp.generation)}*"):
-            if file.stem < name:
+        # The codes go first: without them the rest is not looked at, so a kill in between leaves nothing half there.
+        files = [file for file in self.folder.glob(f"{_prefix(stamp.path, stamp.generation)}*") if file.stem < name]
+        for file in sorted(files, key=lambda file: file.suffix != ".codes"):
+            if file.suffix != ".tmp" or time.time() - file.stat().st_mtime > _ABANDONED:
                 file.unlink(missing_ok=True)
 
     def check(self) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from langmem_dspy.errors import EmbedderMismatch, InputError
-from langmem_dspy.store.embedders import Embedder, embed
+from langmem_dspy.store.embedders import Embedder, FunctionEmbedder, embed
 from langmem_dspy.store.items import Items
 from langmem_dspy.store.reader import Status
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _REMEMBERED = 4096
+_SAME = 0.999  # the cosine from which on two vectors of one text are the same embedder's
 _UNIT = 1e-5  # how far the square of a unit vector in float32 may be from 1
 _RE_EMBEDDED = "the store was re-embedded by another process since it was opened; open it again with that embedder"
 
@@ -142,12 +143,24 @@ def open_vectors(items: Items, embedder: Embedder) -> Vectors:
     if row[1] != embedder.name and row[2] is None:  # nothing was embedded yet
         with items.database.write() as connection:
             connection.execute("UPDATE generations SET embedder = ? WHERE id = ?", (embedder.name, row[0]))
-    elif row[1] != embedder.name:
+    elif row[1] != embedder.name and not _same_function(items, embedder, row[0], row[2]):
         raise EmbedderMismatch(
             f"this store holds vectors of {row[1]!r}, {row[2]} wide, and was opened with {embedder.name!r}: open it "
             "without embedder=... or with the former one, then change over with store.reembed(new_embedder)"
         )
     return Vectors(items, embedder, row[0], row[2])
+
+
+def _same_function(items: Items, embedder: Embedder, generation: int, width: int | None) -> bool:
+    """Whether a function that goes by another name now makes the vectors that are stored: it is asked for one."""
+    if not isinstance(embedder, FunctionEmbedder) or "/" in embedder.name or width is None:
+        return False
+    with items.read() as reader:
+        found = reader.embedded_text(f"vectors_{generation}")
+    if found is None:
+        return True
+    vector = embed(embedder, [found[0]])[0]
+    return len(vector) == width and float(vector @ np.frombuffer(found[1], np.float32, width)) > _SAME
 
 
 def embedder_name(items: Items) -> str | None:

@@ -142,6 +142,24 @@ def test_another_embedder_is_an_error_that_says_so(tmp_path):
             store.search(ANN, query="a text never embedded")
 
 
+def test_a_function_is_known_by_what_it_does_rather_than_by_its_name(tmp_path):
+    def one(texts):
+        return [[1.0, len(text)] for text in texts]
+
+    def the_same(texts):
+        return [[1.0, len(text)] for text in texts]
+
+    def another(texts):
+        return [[len(text), 1.0] for text in texts]
+
+    with FaissStore(tmp_path, embedder=one) as store:
+        store.put(ANN, "k", {"content": "some text"})
+    with FaissStore(tmp_path, embedder=the_same) as store:
+        assert store.search(ANN, query="some text", mode="dense")[0].score == pytest.approx(1)
+    with pytest.raises(EmbedderMismatch):
+        FaissStore(tmp_path, embedder=another)
+
+
 def test_a_width_that_changes_is_an_error(tmp_path):
     embedder = Lengths()
     store = FaissStore(embedder=embedder)

@@ -119,5 +119,10 @@ def best_first(results: Iterable[Sequence[SearchItem]]) -> list[SearchItem]:
     return sorted(best.values(), key=lambda item: (-_score(item), item.namespace, item.key))
 
 
+def matching(items: Iterable[SearchItem]) -> list[SearchItem]:
+    """Those that have to do with the query at all: a store fills up to its limit with others, at a score of 0."""
+    return [item for item in items if item.score is None or item.score > 0]
+
+
 def _score(item: SearchItem) -> float:
     return float("-inf") if item.score is None else item.score

@@ -22,9 +22,9 @@ from langmem_dspy.memories.schemas import (
     text_field,
     validated,
 )
-from langmem_dspy.memories.search import FindStore
+from langmem_dspy.memories.search import FindStore, matching
 from langmem_dspy.namespaces import resolve_namespace
-from langmem_dspy.records import Item, Namespace, PutOp, SearchMode, SearchOp, Store
+from langmem_dspy.records import Item, Namespace, PutOp, SearchItem, SearchMode, SearchOp, Store
 
 Action: TypeAlias = Literal["create", "update", "delete"]
 ACTIONS: tuple[Action, ...] = ("create", "update", "delete")
@@ -150,7 +150,9 @@ class SearchMemory(_InNamespace):
             min_score=self.min_score,
             mode=self.mode,
         )
-        found: list[Any] = store.batch([op])[0]
+        found: list[SearchItem] = store.batch([op])[0]
+        if self.min_score is None:
+            found = matching(found)
         if not found:
             more = " further" if offset else ""
             return f"No{more} memories were found" + (f" for {query!r}." if query.strip() else ".")

@@ -20,7 +20,7 @@ from langmem_dspy.memories.known import read_value
 from langmem_dspy.memories.recalled import marked
 from langmem_dspy.memories.recalling import recalling
 from langmem_dspy.memories.schemas import Schemas
-from langmem_dspy.memories.search import FindStore, MemorySearcher
+from langmem_dspy.memories.search import FindStore, MemorySearcher, matching
 from langmem_dspy.messages import Message, is_message, read_messages
 from langmem_dspy.namespaces import current_store, resolve_namespace, template_variables
 from langmem_dspy.records import GetOp, Item, Namespace, Store
@@ -74,7 +74,7 @@ class WithMemory(dspy.Module):
         variables = {name: inputs.pop(name) for name in sorted(wanted & set(inputs))}
         namespace = resolve_namespace(self.namespace, variables)
         said = _said(inputs)
-        with recalling(self._recalled(namespace, said)):
+        with recalling(self._recalled(namespace, said, variables)):
             prediction = self.program(**inputs)
         if self.reflect:
             self._look_back([*said, *_answer(prediction)], variables)
@@ -83,14 +83,14 @@ class WithMemory(dspy.Module):
     async def aforward(self, **inputs: Any) -> Any:
         return await awaited(self.forward, **inputs)
 
-    def _recalled(self, namespace: Namespace, said: Sequence[Message]) -> str:
+    def _recalled(self, namespace: Namespace, said: Sequence[Message], variables: Mapping[str, Any]) -> str:
         """What is always on, then what the conversation calls to mind; "" if that is nothing at all."""
         store = self.find_store(self.store)
         schemas = [name for profile in self.profiles for name in profile.manager.rules.schemas]
         shown = [item for item in store.batch([GetOp(namespace, name) for name in schemas]) if item] if schemas else []
         lines = [*self.rules, *(_line(item) for item in shown)]
         if self.searcher is not None:
-            found = self.searcher.find(self.searcher.find_store(self.store), namespace, self.searcher.queries(said))
+            found = matching(self.searcher(messages=said, **variables)["items"])
             seen = {(item.namespace, item.key) for item in shown}
             lines += [_line(item) for item in found if (item.namespace, item.key) not in seen]
         return marked("\n".join(f"- {line}" for line in lines)) if lines else ""

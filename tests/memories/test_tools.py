@@ -118,6 +118,11 @@ def test_a_minimum_score_binds_every_search(store):
     assert search_memory_tool(store, min_score=0.99)("weather in Rome").startswith("No memories")
 
 
+def test_what_has_nothing_to_do_with_the_query_is_not_passed_off_as_found(store):
+    manage_memory_tool(store)(content="User likes pie")
+    assert search_memory_tool(store)("weather in Rome") == "No memories were found for 'weather in Rome'."
+
+
 def test_they_are_called_as_functions_and_as_langchain_calls_tools(store):
     manage, search = manage_memory_tool(store), search_memory_tool(store)
     assert (manage.__name__, search.__name__) == ("manage_memory", "search_memory")

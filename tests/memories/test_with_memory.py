@@ -93,6 +93,14 @@ def test_users_are_told_apart_and_namespace_variables_are_not_passed_on(store):
         assert agent(question="Which pie?", user_id="bob").answer == "You like nothing I know of"
 
 
+def test_memories_that_have_nothing_to_do_with_a_request_stay_out_of_it(store):
+    store.put(NS, "pie", {"kind": "Memory", "content": "User likes shoo-fly pie"})
+    lm = model(lambda _: [])
+    with dspy.context(lm=lm):
+        WithMemory(dspy.Predict("question -> answer"), store, reflect=False)(question="Weather in Rome")
+    assert "memories" not in lm.engine.requests[0]
+
+
 def test_it_works_around_any_program_and_adapter(store):
     store.put(NS, "pie", {"kind": "Memory", "content": "User likes shoo-fly pie"})
     turns = [chat(next_thought="t", next_tool_name="finish", next_tool_args="{}"), chat(reasoning="r", answer="pie")]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from langmem_dspy.store.growing import Column
-from langmem_dspy.store.words import unpack_terms
+from langmem_dspy.store.words import unpack_all, unpack_terms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,20 +54,28 @@ class Postings:
         self.lengths = Column([], np.float32)
         self._new: dict[int, list[tuple[int, int]]] = {}
         self._waiting = 0
+        # How many slots have words, and how many words those are.
+        self._worded, self._length = 0, 0.0
         self._load(list(packed))
 
     def append(self, packed: bytes) -> None:
         ids, counts = unpack_terms(packed)
         slot = self.lengths.size
-        self.lengths.append(counts.sum(dtype=np.int64))
+        length = int(counts.sum(dtype=np.int64))
+        self.lengths.append(length)
+        self._worded, self._length = self._worded + (length > 0), self._length + length
         for term, count in zip(ids.tolist(), counts.tolist(), strict=True):
             self._new.setdefault(term, []).append((slot, count))
         self._waiting += len(ids)
         if self._waiting > max(_MERGE_AT, len(self._slots) // 4):
             self._merge()
 
-    def statistics(self, terms: Sequence[int], alive: NDArray[np.bool_]) -> Statistics:
+    def statistics(self, terms: Sequence[int], alive: NDArray[np.bool_] | None) -> Statistics:
+        """Of the slots that are alive; None is all of them, which is quick."""
         lengths = self.lengths.array
+        if alive is None:
+            found = tuple(len(self._of(term)[0]) for term in terms)
+            return Statistics(self._worded, self._length, found)
         counted = alive & (lengths > 0)
         found = tuple(int(np.count_nonzero(alive[self._of(term)[0]])) for term in terms)
         return Statistics(int(np.count_nonzero(counted)), float(lengths[counted].sum(dtype=np.float64)), found)
@@ -89,7 +97,7 @@ class Postings:
         forked._counts = self._counts
         forked.lengths = Column(self.lengths.array, np.float32)
         forked._new = {term: list(found) for term, found in self._new.items()}
-        forked._waiting = self._waiting
+        forked._waiting, forked._worded, forked._length = self._waiting, self._worded, self._length
         return forked
 
     def _of(self, term: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
@@ -106,14 +114,14 @@ class Postings:
     def _load(self, packed: list[bytes]) -> None:
         if not packed:
             return
-        parts = [unpack_terms(p) for p in packed]
-        sizes = [len(ids) for ids, _ in parts]
-        slots = np.repeat(np.arange(len(parts), dtype=np.int32), sizes)
-        counts = np.concatenate([counts for _, counts in parts])
-        lengths = np.zeros(len(parts), np.float32)
+        sizes = np.array([len(p) // 9 for p in packed])
+        ids, counts = unpack_all(packed)
+        slots = np.repeat(np.arange(len(packed), dtype=np.int32), sizes)
+        lengths = np.zeros(len(packed), np.float32)
         np.add.at(lengths, slots, counts)
         self.lengths = Column(lengths, np.float32)
-        self._sort(np.concatenate([ids for ids, _ in parts]), slots, counts)
+        self._worded, self._length = int(np.count_nonzero(lengths)), float(lengths.sum(dtype=np.float64))
+        self._sort(ids, slots, counts)
 
     def _merge(self) -> None:
         old = np.repeat(self._terms, np.diff(self._starts))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HALF = 8.0  # a perfect paraphrase without a shared word scores 0.5
-_WORDY = 256  # of a quantized shard, the best by words that are compared by meaning too
+_WORDY = 100  # of a quantized shard, the best by words that are compared by meaning too
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Scored:
 
 def statistics(shards: Sequence[Shard], query: Query) -> Statistics:
     """The lexical statistics of the searched namespaces, filters aside."""
-    parts = [s.postings.statistics(query.terms, s.alive.array) for s in shards if s.postings is not None]
+    parts = [
+        s.postings.statistics(query.terms, s.alive.array if s.dead else None) for s in shards if s.postings is not None
+    ]
     return Statistics.total(parts) if parts else Statistics(0, 0, (0,) * len(query.terms))
 
 
@@ -92,7 +94,7 @@ def _nearest(
     if shard.more is not None:  # further vectors of an item are compared exactly anyway
         parts.append(np.unique(shard.owners.array))
     if beside is not None:
-        best = np.argpartition(-beside, min(_WORDY, len(beside) - 1))[:_WORDY]
+        best = np.argpartition(beside, max(0, len(beside) - _WORDY))[-_WORDY:]
         parts.append(best[beside[best] > 0])
     slots = np.unique(np.concatenate(parts))
     chosen: NDArray[np.int64] = slots[mask[slots]]

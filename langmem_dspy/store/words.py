@@ -6,6 +6,7 @@ import re
 import struct
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -58,6 +59,14 @@ def unpack_terms(packed: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
     """Ids and counts of the distinct terms of one text."""
     n = len(packed) // 9
     return np.frombuffer(packed, np.uint64, n), np.frombuffer(packed, np.uint8, n, 8 * n)
+
+
+def unpack_all(packed: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Ids and counts of the terms of many texts, one after the other."""
+    sizes = [len(p) // 9 for p in packed]
+    ids = b"".join([p[: 8 * n] for p, n in zip(packed, sizes, strict=True)])
+    counts = b"".join([p[8 * n :] for p, n in zip(packed, sizes, strict=True)])
+    return np.frombuffer(ids, np.uint64), np.frombuffer(counts, np.uint8)
 
 
 @lru_cache(maxsize=262_144)

@@ -19,7 +19,7 @@ from langmem_dspy.memories.known import Shown, read_existing, show
 from langmem_dspy.memories.recalled import without_recalled
 from langmem_dspy.memories.reconcile import Proposed, Rules, State, rejection
 from langmem_dspy.memories.schemas import KINDS, Dropped, Kind, Schemas, described
-from langmem_dspy.messages import Message, chunk, read_messages, render
+from langmem_dspy.messages import Message, chunk, escape, read_messages, render
 from langmem_dspy.replies import Asking
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class MemoryManager(dspy.Module):
         self.rules = Rules(Schemas(schemas), kind, enable_inserts, enable_updates, enable_deletes)
         if not self.rules.allowed():
             raise InputError("inserts, updates and deletes are all off: there is nothing a memory manager could do")
-        self.instructions, self.shown_schemas = instructions, described(self.rules.schemas)
+        self.instructions, self.shown_schemas = instructions, escape(described(self.rules.schemas))
         self.max_input_tokens, self.max_known_tokens = max_input_tokens, max_known_tokens
         self.extract = dspy.Predict(ExtractMemories)
 

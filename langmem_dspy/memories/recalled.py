@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from langmem_dspy.messages import Message
+from langmem_dspy.messages import Message, escape
 
 MEMORY_TOOLS = frozenset({"manage_memory", "search_memory"})
 _BLOCK = re.compile(r"<memories>.*?</memories>", re.DOTALL)
@@ -17,8 +17,8 @@ _TAG = re.compile(r"<(?=/?memories>)")
 
 
 def marked(text: str) -> str:
-    """`text` as a block of recalled memories, which no text in it can end."""
-    return f"<memories>\n{_TAG.sub('&lt;', text)}\n</memories>"
+    """`text` as a block of recalled memories, which no text in it can end; nor the field that it stands in."""
+    return f"<memories>\n{_TAG.sub('&lt;', escape(text))}\n</memories>"
 
 
 def without_recalled(messages: Iterable[Message]) -> tuple[Message, ...]:

@@ -31,6 +31,7 @@ from langmem_dspy.memories.schemas import (
     text_field,
     validated,
 )
+from langmem_dspy.messages import escape
 
 
 def _text(value: Any) -> str:
@@ -250,7 +251,7 @@ def _operation(known: Known) -> Operation | None:
 
 def rejection(rejected: Sequence[tuple[Proposed, str]]) -> list[str]:
     """Rejected operations as the model sees them again."""
-    return [f"{p.model_dump_json(exclude_defaults=True)} was rejected: {reason}" for p, reason in rejected]
+    return [escape(f"{p.model_dump_json(exclude_defaults=True)} was rejected: {reason}") for p, reason in rejected]
 
 
 def _handle(identifier: str) -> str:

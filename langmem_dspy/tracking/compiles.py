@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dspy
@@ -27,31 +27,14 @@ class CompileWatch(BaseCallback):
     def __init__(self, spool_of: Callable[[str], Spool], kept: Callable[[Spool], None]) -> None:
         self._spool_of, self._kept = spool_of, kept
         self._lock = threading.Lock()
+        self._warned = False
         self._calls: dict[str, tuple[int, str]] = {}  # call id -> thread, program; in the order they began
         self._runs: dict[int, str] = {}  # thread -> the run that began there last and goes on
         self._run_of: dict[str, str] = {}  # call id -> run
 
-    def attach(self) -> None:
-        """Hear of compiles from now on, through DSPy's settings."""
-        try:
-            dspy.configure(callbacks=[*dspy.settings.callbacks, self])
-        except RuntimeError as error:
-            logger.warning(
-                "tracking: compiled programs will not be kept as program/best.json, since only the thread that "
-                "configured DSPy may add a callback (%s); call tracking.enable() there",
-                error,
-            )
-
-    def detach(self) -> None:
-        if self not in dspy.settings.callbacks:
-            return
-        try:
-            dspy.configure(callbacks=[callback for callback in dspy.settings.callbacks if callback is not self])
-        except RuntimeError:
-            logger.debug("the callback stays in DSPy's settings, which another thread owns; no run reaches it any more")
-
     def run_began(self, run_id: str) -> str | None:
         """A run began in this thread. Returns the name of the program it compiles, if its compile has begun too."""
+        self._warn_if_unheard()
         thread = threading.get_ident()
         with self._lock:
             self._runs[thread] = run_id
@@ -65,6 +48,16 @@ class CompileWatch(BaseCallback):
         """The run of this thread is over."""
         with self._lock:
             self._runs.pop(threading.get_ident(), None)
+
+    def _warn_if_unheard(self) -> None:
+        if self._warned or any(callback is self for callback in dspy.settings.callbacks):
+            return
+        self._warned = True
+        logger.warning(
+            "tracking: compiled programs are not kept as program/best.json, since its callback is not among "
+            "dspy.settings.callbacks here. Call tracking.enable() in the thread that configures DSPy, before "
+            "`with dspy.context(...)`, and add to the callbacks rather than replace them"
+        )
 
     def on_compile_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         student = inputs.get("student")
@@ -94,3 +87,22 @@ class CompileWatch(BaseCallback):
             logger.warning("tracking: the program of run %s has no state that JSON can hold: %s", run_id, error)
             return
         self._kept(spool)
+
+
+def attach(callbacks: Sequence[BaseCallback]) -> None:
+    """Hear of what DSPy does from now on, through its settings."""
+    try:
+        dspy.configure(callbacks=[*dspy.settings.callbacks, *callbacks])
+    except RuntimeError as error:
+        logger.debug("DSPy's settings belong to another thread: %s", error)  # a run that begins warns of it
+
+
+def detach(callbacks: Sequence[BaseCallback]) -> None:
+    """Take the callbacks out of DSPy's settings again."""
+    kept = [callback for callback in dspy.settings.callbacks if not any(callback is ours for ours in callbacks)]
+    if len(kept) == len(dspy.settings.callbacks):
+        return
+    try:
+        dspy.configure(callbacks=kept)
+    except RuntimeError:
+        logger.debug("the callbacks stay in DSPy's settings, which another thread owns; no run reaches them any more")

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from langmem_dspy.events import CompileFinished, CompileStarted, Event, subscribe
-from langmem_dspy.tracking.compiles import CompileWatch
+from langmem_dspy.tracking.compiles import CompileWatch, attach, detach
 from langmem_dspy.tracking.courier import Courier
+from langmem_dspy.tracking.spans import PredictorNames
 from langmem_dspy.tracking.spool import DEFAULT_ROOT, Spool, encode
 from langmem_dspy.tracking.stores import TrackingStore, resolve_experiment, resolve_store
 
@@ -31,6 +32,7 @@ class Tracking:
         self.enabled = False
         self._courier = Courier(store, experiment, registry=registry)
         self._watch = CompileWatch(self._spool_of, self._courier.notice)
+        self._callbacks = (self._watch, PredictorNames())
         self._spools: dict[str, Spool] = {}
         self._unsubscribe: Callable[[], None] = lambda: None
 
@@ -49,7 +51,7 @@ class Tracking:
                 _active = None
         atexit.unregister(self.disable)
         self._unsubscribe()
-        self._watch.detach()
+        detach(self._callbacks)
         self._courier.close(SERVER_PATIENCE if self.store.remote else FILE_PATIENCE)
 
     def __enter__(self) -> Tracking:
@@ -74,7 +76,7 @@ class Tracking:
         self.enabled = True
         self._courier.start()
         self._unsubscribe = subscribe(self)
-        self._watch.attach()
+        attach(self._callbacks)
         atexit.register(self.disable)
 
     def _spool_of(self, run_id: str) -> Spool:

@@ -57,8 +57,14 @@ def _headline(history: RunHistory) -> str:
         f"{warning if history.started.get('simulated') else ''}"
         f"{f'<p class=error>{html.escape(str(error))}</p>' if error else ''}"
         f'<p class="scores"><span>{_score(before)}</span> → <b>{_score(after)}</b> {gain}'
-        f"<small>mean score on the validation set, before and after{_unseen(history)}</small></p>{_facts(facts)}"
+        f"<small>mean score on {_judged_on(history)}, before and after{_unseen(history)}</small></p>{_facts(facts)}"
     )
+
+
+def _judged_on(history: RunHistory) -> str:
+    results = history.detailed
+    count = len(results.best.valset_scores) if results else 0
+    return f"{count} validation examples" if count else "the validation set"
 
 
 def _unseen(history: RunHistory) -> str:
@@ -96,9 +102,10 @@ def _lineage(results: DetailedResults) -> list[Candidate]:
 
 def _examples(split: str, rows: list[ExampleRow]) -> str:
     fixed, broken = ([row for row in rows if row.change == change] for change in ("fixed", "broken"))
-    same = len(rows) - len(fixed) - len(broken)
+    same, unknown = (sum(row.change == change for row in rows) for change in ("same", "unknown"))
+    rest = f"{same} with the same score as before" + (f", {unknown} scored only once" if unknown else "")
     lists = _example_list("broken", "scored lower", broken) + _example_list("fixed", "scored higher", fixed)
-    return _section(f"Examples, {split}", f'{lists}<p class="quiet">{same} with the same score as before.</p>')
+    return _section(f"Examples, {split}", f'{lists}<p class="quiet">{rest}.</p>')
 
 
 def _example_list(kind: str, said: str, rows: Iterable[ExampleRow]) -> str:

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +51,21 @@ def announce() -> Callable[..., None]:
             announcer(event)
 
     return announced
+
+
+@pytest.fixture
+def users_mlflow(store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """MLflow as the user sets it up in this process, and none of it left afterwards."""
+    import mlflow
+    from mlflow.tracking import fluent
+
+    for name in ("_active_experiment_id", "_last_active_run_id"):
+        if hasattr(fluent, name) and not hasattr(getattr(fluent, name), "get"):
+            monkeypatch.setattr(fluent, name, None)
+    for variable in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(variable, raising=False)
+    mlflow.set_tracking_uri(store)
+    yield mlflow
+    mlflow.set_tracking_uri(None)
+    for variable in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(variable, None)

@@ -48,6 +48,7 @@ class Known:
     deleted: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
     cleared: tuple[str, ...] = ()
+    _said: tuple[BaseModel, Any] | None = None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -61,7 +62,10 @@ class Known:
         return self.content is not self.original and document_of(self.original) != self.document
 
     def says(self) -> tuple[str, Any]:
-        return self.schema, fingerprint(self.document)
+        """Equal for memories that say the same."""
+        if self._said is None or self._said[0] is not self.content:
+            self._said = self.content, fingerprint(self.document)
+        return self.schema, self._said[1]
 
 
 def read_existing(existing: Any, schemas: Schemas) -> list[Known]:

@@ -57,6 +57,11 @@ class WithMemory(dspy.Module):
         super().__init__()
         if not isinstance(program, dspy.Module):
             raise InputError(f"program is a dspy.Module, got {type(program).__name__} {program!r}")
+        if isinstance(reflect, ReflectionExecutor) and reflect.store is not store:
+            raise InputError(
+                f"the executor's reflector writes to {reflect.store!r}, but memories are recalled from {store!r}; give "
+                "both the same store"
+            )
         self.program, self.store, self.namespace, self.find_store = program, store, namespace, find_store
         self.rules, profiles = _split([always] if isinstance(always, str) else always)
         options: dict[str, Any] = {"namespace": namespace, "find_store": find_store}

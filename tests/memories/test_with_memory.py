@@ -150,5 +150,7 @@ def test_a_rollouts_copy_leaves_no_trace_in_the_real_store(store):
 def test_wrong_parts_are_refused(store):
     with pytest.raises(InputError, match="program"):
         WithMemory("question -> answer", store)
+    with ReflectionExecutor(MemoryStoreManager()) as executor, pytest.raises(InputError, match="the same store"):
+        WithMemory(dspy.Predict("a -> b"), store, reflect=executor)
     with pytest.raises(InputError, match="always"):
         WithMemory(dspy.Predict("a -> b"), store, always=[7])

@@ -189,7 +189,7 @@ class LessonSearch(Search):
         for effect in effects:
             lesson = self.ledger.lessons[effect.lesson.id]
             gain = lesson.gain + effect.gain
-            hurts = effect.gain < 0 and gain < self.helps.margin
+            hurts = self.helps.hurts(effect, gain)
             fate = "dropped" if hurts else "in force"
             self.ledger.settle(lesson.id, fate, gain, (*lesson.tried_on, *effect.examples))
             if hurts:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from langmem_dspy.optimizers.prompts import broken_by
 
-MAX_TRIES = 2  # a lesson that did nothing may be tried once more, when the prompts around it have changed
+MAX_TRIES = 2  # of one lesson
+MAX_IDLE_TRIES = 4  # of one that changed nothing: what it waits for may come to pass when other prompts are right
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Ledger:
         self.lessons: list[Lesson] = []
         self.in_force: tuple[int, ...] = ()
         self._tries: Counter[tuple[str, frozenset[str], str]] = Counter()
+        self._idle: Counter[tuple[str, frozenset[str], str]] = Counter()
 
     def prompts(self, ids: Iterable[int] | None = None) -> dict[str, str]:
         """The prompts with these lessons; with those in force if None."""
@@ -88,6 +90,9 @@ class Ledger:
         """Write down what became of a lesson; those "in force" are part of the prompts from now on."""
         lesson = self.lessons[lesson_id]
         self.lessons[lesson_id] = replace(lesson, fate=fate, gain=gain, tried_on=tuple(tried_on))
+        if fate == "idle" and self._idle[_identity(lesson)] < MAX_IDLE_TRIES:
+            self._idle[_identity(lesson)] += 1
+            self._tries[_identity(lesson)] -= 1
         kept = [known for known in self.in_force if known != lesson_id]
         self.in_force = (*kept, lesson_id) if fate == "in force" else tuple(kept)
 

@@ -8,11 +8,13 @@ asked for stands in the wrong prompt, or is not so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from langmem_dspy.optimizers.lessons import Ledger, Lesson
 from langmem_dspy.optimizers.rollouts import Rollout, in_threads
 from langmem_dspy.optimizers.tracing import complaint, moved, relevance
+
+ASKING, CONTROLS = 3, 2  # examples to try a lesson on: that ask for it, and that do not
 
 Board = Mapping[str, Rollout]  # by example
 RollOut = Callable[[Mapping[str, str], Sequence[str]], Board]  # prompts, examples -> rollouts
@@ -22,15 +24,18 @@ RollOut = Callable[[Mapping[str, str], Sequence[str]], Board]  # prompts, exampl
 class Effect:
     """What one lesson did on the examples it was tried on: with it minus without it.
 
-    `gain`: in score. `quiet`: how much less the feedback asks for it, -1 to 1. `moved`: whether any output differed.
+    `gain`: in score. `quiet`: how much less the feedback asks for it, -1 to 1. `asked`: how much it asks for it still,
+    0 to 1. `moved`: whether any output differed. `flat`: no score of the whole trial moved, so scores tell nothing.
     """
 
     lesson: Lesson
     gain: float
     quiet: float
+    asked: float
     moved: bool
     examples: tuple[str, ...]
     without: Board
+    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class Helps:
     """A lesson is kept if the score is higher with it, or if the complaint that asked for it is gone.
 
     The second counts because a right change can lower a score: more of what follows is judged once the first output is
-    right, and an exact-match metric stays at 0 until the last fault is mended. `harm` is how much it may cost then.
+    right. Where no score moves at all, as under an exact-match metric until the last fault is mended, it is enough
+    that the lesson did something and nobody asks for it any more. `harm` is how much score a gone complaint may cost.
     """
 
     margin: float = 1e-9
@@ -56,7 +62,15 @@ class Helps:
     def __call__(self, effect: Effect) -> bool:
         if effect.gain > self.margin:
             return True
+        if effect.flat:
+            return effect.moved and effect.asked < self.gone
         return effect.moved and effect.quiet > self.gone and effect.gain > -self.harm
+
+    def hurts(self, effect: Effect, gain: float) -> bool:
+        """Whether a lesson in force should go, by its effect on a failing example and its `gain` over all so far."""
+        if effect.gain == 0:
+            return effect.quiet < -self.gone
+        return effect.gain < 0 and gain < self.margin
 
 
 def try_lessons(
@@ -67,7 +81,7 @@ def try_lessons(
     Lessons that stand in for one another all look idle so; of these, those that help beside the rest are found last.
     """
     everything = (*ledger.in_force, *(lesson.id for lesson in fresh))
-    after = roll_out(ledger.prompts(everything), list(before))
+    after = roll_out(ledger.prompts(everything), _telling(fresh, before))
     changed = {name: moved(before[name].trajectory, after[name].trajectory) for name in after}
 
     def effect(lesson: Lesson) -> Effect:
@@ -76,6 +90,8 @@ def try_lessons(
         return effect_of(lesson, after, without)
 
     effects = in_threads(effect, fresh, num_threads)
+    if all(effect.gain == 0 for effect in effects) and all(_gain(before, after, name) == 0 for name in after):
+        effects = [replace(effect, flat=True) for effect in effects]
     mended = sorted(
         (name for name in after if _gain(before, after, name) > 1e-9), key=lambda n: -_gain(before, after, n)
     )
@@ -109,10 +125,24 @@ def effect_of(lesson: Lesson, with_it: Board, without: Board) -> Effect:
         lesson,
         gain=sum((a.score or 0.0) - (b.score or 0.0) for a, b in pairs),
         quiet=sum(complaint(lesson.text, b.trajectory) - complaint(lesson.text, a.trajectory) for a, b in pairs),
+        asked=max((complaint(lesson.text, a.trajectory) for a, _ in pairs), default=0.0),
         moved=any(moved(b.trajectory, a.trajectory) for a, b in pairs),
         examples=tuple(both),
         without=without,
     )
+
+
+def _telling(fresh: Sequence[Lesson], before: Board) -> list[str]:
+    """Where to try them: the examples that most ask for each, and a few that do not, for what they might spoil."""
+    wanted = [name for lesson in fresh for name in _asking(lesson, before)[:ASKING]]
+    others = [name for name in before if name not in wanted]
+    return [*dict.fromkeys(wanted), *others[:CONTROLS]]
+
+
+def _asking(lesson: Lesson, before: Board) -> list[str]:
+    evidence = [name for name in lesson.evidence if name in before] or list(before)
+    text = lesson.text or lesson.replaces
+    return sorted(evidence, key=lambda n: -relevance(text, before[n].trajectory, before[n].trajectory))
 
 
 def _spots(lesson: Lesson, before: Board, after: Board, changed: Mapping[str, set[str]]) -> list[str]:

@@ -22,7 +22,7 @@ from langmem_dspy.store.reader import Addition, Reader
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_ALWAYS = 2**62
+ALWAYS = 2**62
 
 
 class Shard:
@@ -148,8 +148,8 @@ class Shard:
         data = data or None  # empty: looked at when the store was re-embedded, and found without text
         self.has_vector.append(data is not None)
         self.without_vector += data is None
-        self.valid_from.append(-_ALWAYS if valid_from is None else valid_from)
-        self.valid_to.append(_ALWAYS if valid_to is None else valid_to)
+        self.valid_from.append(-ALWAYS if valid_from is None else valid_from)
+        self.valid_to.append(ALWAYS if valid_to is None else valid_to)
         self.timed = self.timed or valid_from is not None or valid_to is not None
         if self.vectors is None or self.width is None:
             return

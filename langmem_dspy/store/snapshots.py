@@ -23,15 +23,17 @@ import numpy as np
 
 from langmem_dspy.store.growing import Blocks, Column, FileRows
 from langmem_dspy.store.quantized import Fine, Quantized, fine_codes
-from langmem_dspy.store.shard import Shard
+from langmem_dspy.store.shard import ALWAYS, Shard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
+_KINDS: tuple[Any, ...] = (np.int64, np.bool_, np.bool_, np.int64, np.int64)
+_ROWS = 10_000  # at a time
 _ABANDONED = 3600  # seconds after which a file that was never finished is a killed process's
-_MAGIC = b"langmem_dspy.1\n\x00"
+_MAGIC = b"langmem_dspy.2\n\x00"
 
 
 @dataclass(frozen=True)
@@ -55,33 +57,12 @@ class Snapshots:
     def save(self, shard: Shard, quantized: Quantized, stamp: Stamp) -> tuple[FileRows, Fine] | None:
         """Write the first `quantized.size` slots of a shard, dead ones marked; how its vectors are read now."""
         assert shard.vectors is not None  # only shards with vectors are quantized
-        import faiss
-
         self.folder.mkdir(exist_ok=True)
         name, n = f"{_prefix(stamp.path, stamp.generation)}{stamp.seq:020}", quantized.size
         vectors = self.folder / f"{name}.vectors"
-        with _aside(vectors) as file:
-            scales = []
-            with _aside(self.folder / f"{name}.fine") as fine:
-                for start in range(0, n, 10_000):
-                    rows = shard.vectors.take(np.arange(start, min(n, start + 10_000)))
-                    file.write(rows.tobytes())
-                    codes, scale = fine_codes(rows)
-                    fine.write(codes.tobytes())
-                    scales.append(scale)
-                fine.write(np.concatenate(scales).tobytes())
-        columns = [c.array[:n] for c in (shard.ids, shard.alive, shard.has_vector, shard.valid_from, shard.valid_to)]
-        more = shard.more.all().tobytes() if shard.more is not None else b""
-        owners = shard.owners.array.tobytes()
-        parts = [c.tobytes() for c in columns] + [owners, more, faiss.serialize_index(quantized.index).tobytes()]
-        header = json.dumps({"stamp": asdict(stamp), "timed": shard.timed, "sizes": [len(p) for p in parts]}).encode()
-        checksum = 0
-        with _aside(self.folder / f"{name}.codes") as file:
-            file.write(_MAGIC + len(header).to_bytes(8, "little") + header)
-            for part in parts:
-                file.write(part)
-                checksum = zlib.crc32(part, checksum)
-            file.write(zlib.crc32(header, checksum).to_bytes(4, "little"))
+        _write_vectors(vectors, shard.vectors, n)
+        # The codes come last: where they are, the others are whole.
+        _write_codes(self.folder / f"{name}.codes", shard, quantized, stamp)
         _sync_folder(self.folder)
         self._remove_older(stamp, name)
         try:
@@ -98,7 +79,7 @@ class Snapshots:
                 header, parts = _parts(file.read_bytes())
                 stamp = Stamp(**header["stamp"])
                 if (stamp.path, stamp.generation, stamp.epoch) == (path, generation, epoch):
-                    return _shard(stamp, header["timed"], parts, file.with_suffix(".vectors")), stamp
+                    return _shard(stamp, header["index"], parts, file.with_suffix(".vectors")), stamp
             except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 logger.warning("%s is not used (%s); its namespace is read from the database", file.name, error)
         return None
@@ -122,6 +103,8 @@ class Snapshots:
             try:
                 header, _ = _parts(file.read_bytes())
                 stamp = Stamp(**header["stamp"])
+                if _checksum(file.with_suffix(".index")) != header["index"]:
+                    raise ValueError("its index has another checksum")
             except (OSError, ValueError, KeyError, TypeError):
                 problems.append(f"{file.name} is damaged; it is not used")
                 continue
@@ -132,26 +115,31 @@ class Snapshots:
         return problems
 
 
-def _shard(stamp: Stamp, timed: bool, parts: list[bytes], vectors: Path) -> Shard:
+def _shard(stamp: Stamp, checksum: int, parts: list[memoryview], vectors: Path) -> Shard:
     import faiss
 
     n, width = stamp.size, stamp.width
     shard = Shard(stamp.path, width)
-    kinds: list[Any] = [np.int64, np.bool_, np.bool_, np.int64, np.int64]
-    arrays = [np.frombuffer(part, kind) for part, kind in zip(parts, kinds, strict=False)]
+    owners, more, *columns = parts
+    arrays = [np.frombuffer(part, kind) for part, kind in zip(columns, _KINDS, strict=False)]
     if any(len(array) != n for array in arrays):
         raise ValueError("the columns do not fit each other")
-    shard.ids, shard.alive, shard.has_vector, shard.valid_from, shard.valid_to = map(_column, arrays)
-    shard.timed, shard.dead = timed, n - int(np.count_nonzero(arrays[1]))
-    shard.without_vector = n - int(np.count_nonzero(arrays[2]))
+    shard.ids, shard.alive, shard.has_vector = map(_column, arrays[:3])
+    shard.timed = len(arrays) > 3
+    times = arrays[3:] or [np.full(n, always, np.int64) for always in (-ALWAYS, ALWAYS)]
+    shard.valid_from, shard.valid_to = map(_column, times)
+    shard.dead, shard.without_vector = (n - int(np.count_nonzero(array)) for array in arrays[1:3])
     shard.vectors = Blocks(width, FileRows(vectors, n, width))
-    if parts[6]:
-        shard.owners, shard.more = Column(np.frombuffer(parts[5], np.int64), np.int64), Blocks(width)
-        for row in np.frombuffer(parts[6], np.float32).reshape(-1, width):
+    if len(more):
+        shard.owners, shard.more = _column(np.frombuffer(owners, np.int64)), Blocks(width)
+        for row in np.frombuffer(more, np.float32).reshape(-1, width):
             shard.more.append(row)
-    index = faiss.deserialize_index(np.frombuffer(parts[7], np.uint8))
+    codes = vectors.with_suffix(".index")
+    if _checksum(codes) != checksum:
+        raise ValueError("its index has another checksum")
+    index = faiss.read_index(str(codes))
     if index.ntotal != n or index.d != width:
-        raise ValueError("the codes do not fit the vectors")
+        raise ValueError("the index does not fit the vectors")
     shard.quantized = Quantized(index, n, map_fine(vectors, n, width))
     return shard
 
@@ -170,22 +158,57 @@ def _column(array: NDArray[Any]) -> Column:
     return Column(array, array.dtype)
 
 
-def _parts(codes: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    if codes[: len(_MAGIC)] != _MAGIC:
+def _write_vectors(target: Path, vectors: Blocks, n: int) -> None:
+    scales = []
+    with _aside(target) as file, _aside(target.with_suffix(".fine")) as fine:
+        for start in range(0, n, _ROWS):
+            rows = vectors.take(np.arange(start, min(n, start + _ROWS)))
+            file.write(rows.tobytes())
+            codes, scale = fine_codes(rows)
+            fine.write(codes.tobytes())
+            scales.append(scale)
+        fine.write(np.concatenate(scales).tobytes())
+
+
+def _write_codes(target: Path, shard: Shard, quantized: Quantized, stamp: Stamp) -> None:
+    import faiss
+
+    n, index = quantized.size, target.with_suffix(".index")
+    with _aside(index) as file:
+        faiss.write_index(quantized.index, file.name)
+    times = [shard.valid_from, shard.valid_to] if shard.timed else []
+    columns = [shard.ids, shard.alive, shard.has_vector, *times]
+    more = shard.more.all().tobytes() if shard.more is not None else b""
+    parts = [shard.owners.array.tobytes(), more, *(column.array[:n].tobytes() for column in columns)]
+    facts = {"stamp": asdict(stamp), "index": _checksum(index), "sizes": [len(part) for part in parts]}
+    header, checksum = json.dumps(facts).encode(), 0
+    with _aside(target) as file:
+        file.write(_MAGIC + len(header).to_bytes(8, "little") + header)
+        for part in parts:
+            file.write(part)
+            checksum = zlib.crc32(part, checksum)
+        file.write(zlib.crc32(header, checksum).to_bytes(4, "little"))
+
+
+def _checksum(file: Path) -> int:
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return zlib.crc32(mapped)
+
+
+def _parts(data: bytes) -> tuple[dict[str, Any], list[memoryview]]:
+    if data[: len(_MAGIC)] != _MAGIC:
         raise ValueError("not a snapshot")
-    at = len(_MAGIC) + 8
-    size = int.from_bytes(codes[at - 8 : at], "little")
-    raw = codes[at : at + size]
-    header = json.loads(raw)
+    view, at = memoryview(data), len(_MAGIC) + 8
+    size = int.from_bytes(view[at - 8 : at], "little")
+    raw = view[at : at + size]
+    header = json.loads(bytes(raw))
     at += size
-    parts = []
+    parts, checksum = [], 0
     for length in header["sizes"]:
-        parts.append(codes[at : at + length])
+        parts.append(view[at : at + length])
+        checksum = zlib.crc32(parts[-1], checksum)
         at += length
-    checksum = 0
-    for part in parts:
-        checksum = zlib.crc32(part, checksum)
-    if codes[at:] != zlib.crc32(raw, checksum).to_bytes(4, "little"):
+    if bytes(view[at:]) != zlib.crc32(raw, checksum).to_bytes(4, "little"):
         raise ValueError("its checksum does not fit")
     return header, parts
 

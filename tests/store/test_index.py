@@ -87,7 +87,8 @@ def test_few_matches_in_a_large_shard_are_all_found(store, vectors):
 
 
 @pytest.mark.parametrize(
-    "damage", ["none", "delete", "truncate codes", "truncate vectors", "truncate fine", "flip", "foreign", "empty"]
+    "damage",
+    ["none", "delete", "truncate codes", "truncate vectors", "truncate fine", "flip", "flip index", "foreign", "empty"],
 )
 def test_the_index_files_may_be_lost_or_damaged_and_nothing_changes(tmp_path, small_limits, vectors, damage):
     with FaissStore(tmp_path / "s", embedder=embedder) as store:
@@ -107,6 +108,10 @@ def test_the_index_files_may_be_lost_or_damaged_and_nothing_changes(tmp_path, sm
         fine.write_bytes(fine.read_bytes()[:-4])
     elif damage == "flip":
         codes.write_bytes(data[:-2000] + bytes([data[-2000] ^ 1]) + data[-1999:])
+    elif damage == "flip index":
+        index = codes.with_suffix(".index")
+        data = index.read_bytes()
+        index.write_bytes(data[:-2000] + bytes([data[-2000] ^ 1]) + data[-1999:])
     elif damage == "foreign":
         codes.write_bytes(b"something else")
     elif damage == "empty":

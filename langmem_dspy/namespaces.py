@@ -52,6 +52,11 @@ def memory_context(*, store: Any = None, **variables: Any) -> Iterator[None]:
         thread_local_overrides.reset(token)
 
 
+def context_store() -> Any:
+    """The store that `memory_context` set here, or None."""
+    return _current().store
+
+
 def current_variables() -> dict[str, Any]:
     """The namespace variables in force here: LangGraph's `configurable`, overridden by `memory_context`."""
     return {**_langgraph_configurable(), **_current().variables}

@@ -94,7 +94,7 @@ class Blocks:
         """Copies of some rows, in the order asked for."""
         out = np.empty((len(rows), self.width), np.float32)
         which = np.searchsorted(np.asarray(self._starts), rows, side="right") - 1
-        for b in np.unique(which):
+        for b in set(which.tolist()):
             at = which == b
             out[at] = self._blocks[b][rows[at] - self._starts[b]]
         return out

@@ -177,8 +177,8 @@ class Reader:
     def embedded_text(self, table: str) -> tuple[str, bytes] | None:
         """A text of a stored item and what starts with its vector, if an embedder made it."""
         for value, index, data in self._sql.execute(
-            f"SELECT r.value, r.indexed, v.data FROM {table} v JOIN revisions r ON r.seq = v.seq "
-            f"WHERE EXISTS (SELECT 1 FROM {table.replace('vectors', 'embedded')} e WHERE e.seq = v.seq AND e.part = 0)"
+            f"SELECT r.value, r.indexed, v.data FROM {table.replace('vectors', 'embedded')} e "
+            f"JOIN {table} v ON v.seq = e.seq JOIN revisions r ON r.seq = e.seq WHERE e.part = 0"
         ):
             if found := texts(load(value), None if index is None else load(index)):
                 return found[0], data

@@ -96,8 +96,8 @@ def _nearest(
     if beside is not None:
         best = np.argpartition(beside, max(0, len(beside) - _WORDY))[-_WORDY:]
         parts.append(best[beside[best] > 0])
-    slots = np.unique(np.concatenate(parts))
-    chosen: NDArray[np.int64] = slots[mask[slots]]
+    slots = np.sort(np.concatenate(parts))
+    chosen: NDArray[np.int64] = slots[mask[slots] & np.append(True, slots[1:] != slots[:-1])[: len(slots)]]
     return chosen
 
 

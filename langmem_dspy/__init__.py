@@ -12,6 +12,23 @@ if sys.flags.optimize >= 2:
 
 if TYPE_CHECKING:
     from langmem_dspy.functional import create_multi_prompt_optimizer, create_prompt_optimizer
+    from langmem_dspy.memories.background import ReflectionExecutor
+    from langmem_dspy.memories.enrichment import MemoryStoreManager
+    from langmem_dspy.memories.extraction import MemoryManager
+    from langmem_dspy.memories.schemas import ExtractedMemory
+    from langmem_dspy.memories.search import MemorySearcher
+    from langmem_dspy.memories.with_memory import WithMemory
+    from langmem_dspy.memory_factories import (
+        create_manage_memory_tool,
+        create_memory_enricher,
+        create_memory_manager,
+        create_memory_searcher,
+        create_memory_store_enricher,
+        create_memory_store_manager,
+        create_search_memory_tool,
+        create_thread_extractor,
+    )
+    from langmem_dspy.namespaces import memory_context
     from langmem_dspy.optimizers.compare import Problem, compare_optimizers
     from langmem_dspy.optimizers.credit import Blame, CreditAssigner
     from langmem_dspy.optimizers.gradient import Gradient
@@ -27,6 +44,7 @@ if TYPE_CHECKING:
     from langmem_dspy.optimizers.results import DetailedResults
     from langmem_dspy.optimizers.teleprompter import PromptOptimizer
     from langmem_dspy.optimizers.trajectories import Step, Trajectory
+    from langmem_dspy.store.faiss_store import FaissStore
     from langmem_dspy.usage import Budget, Usage, UsageReport
 
 # Where each public name lives. They load on first use, so that `import langmem_dspy` costs what `import dspy` costs.
@@ -35,8 +53,13 @@ _HOMES = {
     "Budget": "usage",
     "CreditAssigner": "optimizers.credit",
     "DetailedResults": "optimizers.results",
+    "ExtractedMemory": "memories.schemas",
+    "FaissStore": "store.faiss_store",
     "Gradient": "optimizers.gradient",
     "GradientOptimizer": "optimizers.kinds",
+    "MemoryManager": "memories.extraction",
+    "MemorySearcher": "memories.search",
+    "MemoryStoreManager": "memories.enrichment",
     "MetaPrompt": "optimizers.metaprompt",
     "MetaPromptOptimizer": "optimizers.kinds",
     "MultiPromptOptimizer": "optimizers.kinds",
@@ -45,13 +68,24 @@ _HOMES = {
     "PromptMemory": "optimizers.prompt_memory",
     "PromptMemoryOptimizer": "optimizers.kinds",
     "PromptOptimizer": "optimizers.teleprompter",
+    "ReflectionExecutor": "memories.background",
     "Step": "optimizers.trajectories",
     "Trajectory": "optimizers.trajectories",
     "Usage": "usage",
     "UsageReport": "usage",
+    "WithMemory": "memories.with_memory",
     "compare_optimizers": "optimizers.compare",
+    "create_manage_memory_tool": "memory_factories",
+    "create_memory_enricher": "memory_factories",
+    "create_memory_manager": "memory_factories",
+    "create_memory_searcher": "memory_factories",
+    "create_memory_store_enricher": "memory_factories",
+    "create_memory_store_manager": "memory_factories",
     "create_multi_prompt_optimizer": "functional",
     "create_prompt_optimizer": "functional",
+    "create_search_memory_tool": "memory_factories",
+    "create_thread_extractor": "memory_factories",
+    "memory_context": "namespaces",
 }
 
 __all__ = [
@@ -59,8 +93,13 @@ __all__ = [
     "Budget",
     "CreditAssigner",
     "DetailedResults",
+    "ExtractedMemory",
+    "FaissStore",
     "Gradient",
     "GradientOptimizer",
+    "MemoryManager",
+    "MemorySearcher",
+    "MemoryStoreManager",
     "MetaPrompt",
     "MetaPromptOptimizer",
     "MultiPromptOptimizer",
@@ -69,14 +108,25 @@ __all__ = [
     "PromptMemory",
     "PromptMemoryOptimizer",
     "PromptOptimizer",
+    "ReflectionExecutor",
     "Step",
     "Trajectory",
     "Usage",
     "UsageReport",
+    "WithMemory",
     "__version__",
     "compare_optimizers",
+    "create_manage_memory_tool",
+    "create_memory_enricher",
+    "create_memory_manager",
+    "create_memory_searcher",
+    "create_memory_store_enricher",
+    "create_memory_store_manager",
     "create_multi_prompt_optimizer",
     "create_prompt_optimizer",
+    "create_search_memory_tool",
+    "create_thread_extractor",
+    "memory_context",
 ]
 
 

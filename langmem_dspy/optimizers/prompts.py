@@ -174,6 +174,8 @@ def _held(program: dspy.Module) -> Iterator[Any]:
         yield value
         if isinstance(value, dspy.Module):
             waiting += [held for name, held in vars(value).items() if name not in ("history", "callbacks")]
+        elif isinstance(value, dspy.Tool):
+            waiting += vars(getattr(value.func, "__self__", None) or object).values()  # what a bound method works on
         elif isinstance(value, dict):
             waiting += value.values()
         elif isinstance(value, list | tuple | set | frozenset):

@@ -16,9 +16,11 @@ from dspy.utils.exceptions import AdapterParseError, LMError
 
 from langmem_dspy.errors import BudgetExhausted, EvaluationError, InputError
 from langmem_dspy.metered_lm import MeteredLM, counting_repeats
+from langmem_dspy.namespaces import context_store, memory_context
 from langmem_dspy.optimizers.metrics import Judgement, Metric, MetricFailed
 from langmem_dspy.optimizers.prompts import held_resources, with_prompts
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
+from langmem_dspy.records import SupportsScratch
 from langmem_dspy.usage import Meter
 
 T = TypeVar("T")
@@ -99,6 +101,7 @@ class RolloutRunner:
         self._task_lm = None if task_lm is None else MeteredLM(task_lm, meter, "task", memo=True)
         self._known: dict[tuple[str, str], Rollout] = {}
         self._metered = {id(lm): MeteredLM(lm, meter, "task", memo=True) for lm in held_resources(student, dspy.BaseLM)}
+        self._stores = [s for s in held_resources(student, SupportsScratch) if not isinstance(s, type | dspy.Module)]
 
     def run(
         self, prompts: Mapping[str, str], examples: Mapping[str, dspy.Example], *, must_score: bool = True
@@ -122,10 +125,14 @@ class RolloutRunner:
         return rollouts
 
     def _roll_out(self, prompts: Mapping[str, str], name: str, example: dspy.Example) -> Rollout:
-        program = with_prompts(self.student, prompts, replacing=self._metered)
+        scratch = {id(store): store.scratch() for store in self._stores}
+        around = context_store()
+        around = around.scratch() if isinstance(around, SupportsScratch) else None
+        program = with_prompts(self.student, prompts, replacing={**self._metered, **scratch})
         recorder = Recorder(program)
+        settings = {"trace": [], **({"lm": self._task_lm} if self._task_lm else {})}
         try:
-            with counting_repeats(), dspy.context(trace=[], **({"lm": self._task_lm} if self._task_lm else {})):
+            with counting_repeats(), memory_context(store=around), dspy.context(**settings):
                 prediction = _finished(program, example)
                 judged = self._judge(example, prediction, recorder)
         except InputError:

@@ -8,6 +8,7 @@ from langmem_dspy.memories.enrichment import MemoryStoreManager
 from langmem_dspy.memories.extraction import MemoryManager
 from langmem_dspy.memories.tools import manage_memory_tool, search_memory_tool
 from langmem_dspy.memories.with_memory import WithMemory
+from langmem_dspy.namespaces import memory_context
 from langmem_dspy.optimizers.kinds import GradientOptimizer
 from langmem_dspy.store.faiss_store import FaissStore
 from langmem_dspy.usage import Budget
@@ -51,10 +52,6 @@ def test_extraction_is_compiled_against_a_recall_metric():
     assert results.usage.lm_calls > 0 and not results.errors
 
 
-rollouts_in_scratch_views = pytest.mark.xfail(reason="rollouts do not swap stores for scratch views yet")
-
-
-@rollouts_in_scratch_views
 @pytest.mark.parametrize("make", [lambda s: MemoryStoreManager(store=s), lambda s: WithMemory(_Extracting(s), s)])
 def test_the_users_store_is_as_it_was_after_compiling(store, make):
     before = store.search((), limit=100)
@@ -62,7 +59,6 @@ def test_the_users_store_is_as_it_was_after_compiling(store, make):
     assert [item.dict() for item in store.search((), limit=100)] == [item.dict() for item in before]
 
 
-@rollouts_in_scratch_views
 def test_an_agent_with_memory_tools_leaves_no_trace_either(store):
     agent = dspy.ReAct("message -> answer", tools=[manage_memory_tool(store), search_memory_tool(store)], max_iters=3)
     examples = [dspy.Example(message=f"I like dish {i}.", facts=[]).with_inputs("message") for i in range(3)]
@@ -77,3 +73,17 @@ class _Extracting(dspy.Module):
 
     def forward(self, messages):
         return self.memory(messages=messages)
+
+
+def test_a_store_of_the_context_is_left_alone_too(store):
+    class Remembering(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.memory = MemoryStoreManager()
+
+        def forward(self, messages):
+            return self.memory(messages=messages)
+
+    with memory_context(store=store):
+        compiled(Remembering(), TALKS, recall)
+    assert [item.key for item in store.search((), limit=100)] == ["old"]

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from langmem_dspy._version import __version__
 from langmem_dspy.cli.demo import demo
+from langmem_dspy.cli.memories import memories
 from langmem_dspy.cli.optimize import optimize
 from langmem_dspy.cli.ui import ui
 from langmem_dspy.errors import LangMemError
@@ -27,12 +28,16 @@ MLflow; `langmem-dspy ui` shows them.
 **Your own program**: `langmem-dspy optimize my_module:program --data train.jsonl --metric my_module:metric
 --model openai/gpt-4.1-mini`
 
+**Your conversations**: `langmem-dspy memories extract chats.jsonl --model openai/gpt-4.1-mini` makes memories of them;
+`langmem-dspy memories search "favourite dessert"` finds them again.
+
 Without `--model`, the *offline simulation* answers: it follows simple rules that it reads, and says nothing about real
 models. Each command explains itself with `--help`.
 """,
 )
 app.command(demo)
 app.command(optimize)
+app.command(memories)
 app.command(ui)
 
 

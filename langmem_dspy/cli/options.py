@@ -20,6 +20,40 @@ if TYPE_CHECKING:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class OneModelOptions:
+    """Which model answers.
+
+    Parameters
+    ----------
+    model
+        Model that answers, as dspy.LM takes it (openai/gpt-4.1-mini). Without one: the offline simulation.
+    api_base
+        Address of an OpenAI-compatible endpoint.
+    engine
+        Client for model strings: DSPy's own where it knows the model (auto), or always one of the two.
+    profile
+        How well the offline simulation works, when no --model is given.
+    """
+
+    model: str | None = None
+    api_base: str | None = None
+    engine: Literal["auto", "lm15", "litellm"] = "auto"
+    profile: Literal["weak", "middle", "strong"] = "middle"
+
+    def load(self, seed: int = 0) -> dspy.BaseLM:
+        """The model."""
+        return _load_model(self.model, self, seed)
+
+    def announce(self, console: Console, lm: dspy.BaseLM) -> None:
+        """Say in the first line which model answers."""
+        if self.model is None:
+            _announce_simulation(console, lm)
+        else:
+            console.print(f"Model {lm.model}", highlight=False)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class ModelOptions:
     """Which models answer.
 
@@ -49,29 +83,38 @@ class ModelOptions:
 
     def load(self, seed: int = 0) -> tuple[dspy.BaseLM, dspy.BaseLM]:
         """The task model and the reflection model."""
-        import dspy
-
-        if self.model is None:
-            if self.reflection_model or self.api_base:
-                raise InputError("--reflection-model and --api-base need --model; without it the simulation answers")
-            from langmem_dspy import simulation
-
-            offline = simulation.offline_lm(profile=self.profile, seed=seed)
-            return offline, offline
-        settings = {"engine": self.engine, **({"api_base": self.api_base} if self.api_base else {})}
-        task = dspy.LM(self.model, **settings)
-        return task, dspy.LM(self.reflection_model, **settings) if self.reflection_model else task
+        if self.model is None and self.reflection_model:
+            raise InputError("--reflection-model needs --model; without it the simulation answers")
+        task = _load_model(self.model, self, seed)
+        return task, _load_model(self.reflection_model, self, seed) if self.reflection_model else task
 
     def announce(self, console: Console, task: dspy.BaseLM, reflection: dspy.BaseLM) -> None:
         """Say in the first line which models answer."""
         if self.simulated:
-            console.print(
-                f"[yellow]No --model given: the offline simulation answers ({task.model}).[/] It follows simple rules "
-                "that it reads; its figures say nothing about real models.",
-                highlight=False,
-            )
+            _announce_simulation(console, task)
         else:
             console.print(f"Task model {task.model}, reflection model {reflection.model}", highlight=False)
+
+
+def _load_model(model: str | None, options: OneModelOptions | ModelOptions, seed: int) -> dspy.BaseLM:
+    import dspy
+
+    if model is None:
+        if options.api_base:
+            raise InputError("--api-base needs --model; without it the simulation answers")
+        from langmem_dspy import simulation
+
+        return simulation.offline_lm(profile=options.profile, seed=seed)
+    base = {"api_base": options.api_base} if options.api_base else {}
+    return dspy.LM(model, engine=options.engine, **base)
+
+
+def _announce_simulation(console: Console, lm: dspy.BaseLM) -> None:
+    console.print(
+        f"[yellow]No --model given: the offline simulation answers ({lm.model}).[/] It follows simple rules that it "
+        "reads; its figures say nothing about real models.",
+        highlight=False,
+    )
 
 
 @Parameter(name="*")

@@ -1,0 +1,86 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from langmem_dspy.errors import ConflictError
+from langmem_dspy.memories.group_commit import GroupCommit
+from langmem_dspy.records import GetOp, PutOp
+from langmem_dspy.store.faiss_store import FaissStore
+
+NS = ("memories",)
+
+
+class SlowStore:
+    """Counts the batches that reach a store, and holds each until it is let go."""
+
+    def __init__(self, store):
+        self.store, self.batches, self.go_on = store, 0, threading.Event()
+        self.began = threading.Event()
+
+    def batch(self, ops):
+        self.batches += 1
+        self.began.set()
+        self.go_on.wait(10)
+        return self.store.batch(ops)
+
+
+def put(i, **options):
+    return PutOp(NS, f"key {i}", {"content": f"memory {i}"}, **options)
+
+
+@pytest.fixture
+def store():
+    with FaissStore() as store:
+        yield store
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(32) as pool:
+        yield pool
+
+
+def test_what_comes_while_one_write_is_synced_goes_into_the_next(store, pool):
+    slow = SlowStore(store)
+    together = GroupCommit(slow)
+    first = pool.submit(together.batch, [put(0)])
+    slow.began.wait(10)
+    rest = [pool.submit(together.batch, [put(i)]) for i in range(1, 21)]
+    while len(together._waiting) < 20:
+        pass
+    slow.go_on.set()
+    assert [future.result(10) for future in [first, *rest]] == [[None]] * 21
+    assert slow.batches == 2 and store.stats()["items"] == 21
+
+
+def test_a_write_that_meets_a_newer_version_fails_alone(store, pool):
+    store.put(NS, "key 3", {"content": "was there before"})
+    slow = SlowStore(store)
+    together = GroupCommit(slow)
+    first = pool.submit(together.batch, [put(0)])
+    slow.began.wait(10)
+    rest = [pool.submit(together.batch, [put(i, if_version=0)]) for i in range(1, 6)]
+    while len(together._waiting) < 5:
+        pass
+    slow.go_on.set()
+    failed = [i for i, future in enumerate([first, *rest]) if future.exception(10)]
+    assert failed == [3] and isinstance(rest[2].exception(), ConflictError)
+    assert store.stats()["items"] == 6
+
+
+def test_a_write_gets_the_results_of_its_own_operations(store, pool):
+    store.put(NS, "known", {"content": "known"})
+    together = GroupCommit(store)
+
+    def write(i):
+        return together.batch([GetOp(NS, "known"), put(i), GetOp(NS, "nothing")])
+
+    for found, nothing, missing in pool.map(write, range(100)):
+        assert found.value == {"content": "known"} and nothing is None and missing is None
+    assert store.stats()["items"] == 101
+
+
+def test_other_verbs_are_those_of_the_store(store):
+    GroupCommit(store).put(NS, "a", {"content": "b"})
+    assert GroupCommit(store).get(NS, "a").value == {"content": "b"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BATCH_SECONDS = 1.0
+BATCH_SECONDS = 2.0
 RETRY_SECONDS = (1.0, 60.0)  # the first wait after a failure, and the longest
 STUCK_SECONDS = 30.0  # a store that is silent for so long is warned about
 
@@ -33,6 +33,7 @@ class Courier(threading.Thread):
         self._deliveries: dict[Path, Delivery] = {}
         self._hurry = self._closing = self._warned = False
         self._failed_rounds = self._failures_in_a_row = 0
+        self._experiment_id: str | None = None
         self._moved = time.monotonic()
         self._busy_since: float | None = None
 
@@ -101,7 +102,9 @@ class Courier(threading.Thread):
             self.store.check()
             self._progress()
             client = self.store.client()
-            experiment_id = self.store.experiment_id(client, self.experiment)
+            if self._experiment_id is None:
+                self._experiment_id = self.store.experiment_id(client, self.experiment)
+            experiment_id = self._experiment_id
         except Exception as error:  # noqa: BLE001 - whatever ails the store, the run must not suffer
             failure, due = error, []
         for spool in due:
@@ -137,6 +140,8 @@ class Courier(threading.Thread):
             self._busy_since = None
             self._failures_in_a_row = self._failures_in_a_row + 1 if failure else 0
             self._failed_rounds += bool(failure)
+            if failure:
+                self._experiment_id = None  # it may be gone
             self._changed.notify_all()
 
     def _mark_interrupted(self) -> None:

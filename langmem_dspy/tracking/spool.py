@@ -42,6 +42,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._whole = False  # whether the last line is known to be whole
         self._lock = threading.Lock()
 
     @classmethod
@@ -65,14 +66,11 @@ class Spool:
     def append(self, line: bytes) -> None:
         """Add one encoded event. A line that a kill cut off earlier is closed first, so that it spoils no other."""
         with self._lock:
-            file = os.open(self.events, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                end = os.lseek(file, 0, os.SEEK_END)
-                if end and _byte_at(file, end - 1) != b"\n":
-                    line = b"\n" + line
-                os.write(file, line)
-            finally:
-                os.close(file)
+            if not self._whole:
+                line = line if _ends_whole(self.events) else b"\n" + line
+                self._whole = True
+            with self.events.open("ab") as file:
+                file.write(line)
 
     def read(self, offset: int) -> tuple[list[dict[str, Any]], int]:
         """The whole events after byte `offset`, and where the next ones will begin."""
@@ -152,9 +150,12 @@ def spools_under(path: Path) -> list[Spool]:
     return [Spool(file.parent) for file in sorted(found, key=lambda file: (file.stat().st_mtime, str(file)))]
 
 
-def _byte_at(file: int, position: int) -> bytes:
-    os.lseek(file, position, os.SEEK_SET)
-    return os.read(file, 1)
+def _ends_whole(path: Path) -> bool:
+    if not path.exists() or not path.stat().st_size:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 def _plain(value: Any) -> Any:

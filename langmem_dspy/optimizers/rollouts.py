@@ -23,6 +23,8 @@ from langmem_dspy.optimizers.trajectories import Step, Trajectory
 from langmem_dspy.records import SupportsScratch
 from langmem_dspy.usage import Meter
 
+FIRST_TRIED = 8  # examples
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -113,16 +115,16 @@ class RolloutRunner:
         version = hashlib.sha256(json.dumps(dict(prompts), sort_keys=True).encode()).hexdigest()
         missing = [name for name in examples if (version, name) not in self._known]
         self.meter.require_metric_calls(len(missing))  # a cut evaluation is of no use: better not to begin it
-        ran = in_threads(lambda name: self._roll_out(prompts, name, examples[name]), missing, self.num_threads)
-        fresh = {rollout.example_id: rollout for rollout in ran}
+        # The first ones alone tell whether the model and the metric are there at all: retries on all would take long.
+        probed = FIRST_TRIED if not self._known and must_score else 0
+        fresh: dict[str, Rollout] = {}
+        for names in filter(None, (missing[:probed], missing[probed:])):
+            ran = in_threads(lambda name: self._roll_out(prompts, name, examples[name]), names, self.num_threads)
+            fresh |= {rollout.example_id: rollout for rollout in ran}
+            if must_score and len(missing) == len(examples):
+                _raise_if_none_scored(list(fresh.values()))
         self._known |= {(version, name): rollout for name, rollout in fresh.items() if rollout.score is not None}
-        rollouts = [fresh.get(name) or self._known[version, name] for name in examples]
-        faults = [rollout.fault for rollout in rollouts if rollout.fault is not None]
-        if must_score and rollouts and len(faults) == len(rollouts):
-            raise EvaluationError(
-                f"none of {len(rollouts)} examples could be scored; the first error: {_named(faults[0])}"
-            ) from faults[0]
-        return rollouts
+        return [fresh.get(name) or self._known[version, name] for name in examples]
 
     def _roll_out(self, prompts: Mapping[str, str], name: str, example: dspy.Example) -> Rollout:
         scratch = {id(store): store.scratch() for store in self._stores}
@@ -168,6 +170,14 @@ def evaluate(
     """One rollout of the program as it is on each example, under no budget. Raises `EvaluationError` as a run does."""
     runner = RolloutRunner(program, metric, Meter(), num_threads, task_lm=dspy.settings.lm)
     return runner.run({name: p.signature.instructions for name, p in program.named_predictors()}, examples)
+
+
+def _raise_if_none_scored(rollouts: Sequence[Rollout]) -> None:
+    faults = [rollout.fault for rollout in rollouts if rollout.fault is not None]
+    if rollouts and len(faults) == len(rollouts):
+        raise EvaluationError(
+            f"none of {len(rollouts)} examples could be scored; the first error: {_named(faults[0])}"
+        ) from faults[0]
 
 
 class _ProgramFailed(Exception):

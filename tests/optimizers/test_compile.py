@@ -647,3 +647,10 @@ def test_input_field_reads_the_last_message():
     assert input_field("[[ ## text ## ]]\nhello\n\nRespond with", "text") == "hello"
     assert instructions_of("your objective is: \n  Say it.\n\n[[ ## text ## ]]") == "Say it."
     assert chat(answer="x").startswith("[[ ## answer ## ]]\nx")
+
+
+def test_a_model_that_is_not_there_is_noticed_by_the_first_few_examples():
+    lm = fake_lm(lambda text: lm15.ServerError("nobody home"))
+    with pytest.raises(EvaluationError, match="none of 8 examples"):
+        compiled(GradientOptimizer(metric=is_upper, num_threads=4), lm=lm, count=40)
+    assert lm.engine.calls == 8

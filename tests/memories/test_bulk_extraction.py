@@ -1,3 +1,4 @@
+import contextlib
 import threading
 from collections import Counter
 
@@ -67,10 +68,8 @@ def test_conversations_of_no_one_in_particular_do_not_wait_for_each_other_unless
         with lock:
             at_once[0] += 1
             most[0] = max(most[0], at_once[0])
-        try:
+        with contextlib.suppress(threading.BrokenBarrierError):
             meet.wait()
-        except threading.BrokenBarrierError:
-            pass
         with lock:
             at_once[0] -= 1
         return "[[ ## operations ## ]]\n[]\n\n[[ ## finished ## ]]\nTrue\n\n[[ ## completed ## ]]"

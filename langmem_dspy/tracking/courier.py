@@ -102,6 +102,7 @@ class Courier(threading.Thread):
             self.store.check()
             self._progress()
             client = self.store.client()
+            self._progress()  # the first time, that has imported MLflow
             if self._experiment_id is None:
                 self._experiment_id = self.store.experiment_id(client, self.experiment)
             experiment_id = self._experiment_id

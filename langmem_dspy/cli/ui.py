@@ -20,5 +20,5 @@ def ui(*, tracking_uri: str | None = None, port: int = 5000, host: str = "127.0.
     from langmem_dspy import tracking
 
     with tracking.ui(tracking_uri, port, host=host) as server:
-        Console().print(f"MLflow is at {server.url}; Ctrl-C ends it.", highlight=False)
+        Console().print(f"MLflow is at {server.runs_url}; Ctrl-C ends it.", highlight=False)
         server.wait()

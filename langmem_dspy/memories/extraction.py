@@ -14,7 +14,6 @@ import dspy
 
 from langmem_dspy.awaiting import awaited
 from langmem_dspy.errors import InputError, ReplyError
-from langmem_dspy.memories.chat import steady_chat
 from langmem_dspy.memories.known import Shown, read_existing, show
 from langmem_dspy.memories.recalled import without_recalled
 from langmem_dspy.memories.reconcile import Proposed, Rules, State, rejection
@@ -110,12 +109,11 @@ class MemoryManager(dspy.Module):
         pieces: list[Sequence[Message]] = list(chunk(said, self.max_input_tokens))
         if not pieces and without_messages and state.present():
             pieces = [()]
-        with steady_chat():
-            for i, piece in enumerate(pieces):
-                where = f"part {i + 1} of {len(pieces)} of the conversation" if len(pieces) > 1 else "the conversation"
-                for _ in range(max_steps):
-                    if self._step(state, piece, where):
-                        break
+        for i, piece in enumerate(pieces):
+            where = f"part {i + 1} of {len(pieces)} of the conversation" if len(pieces) > 1 else "the conversation"
+            for _ in range(max_steps):
+                if self._step(state, piece, where):
+                    break
 
     def _step(self, state: State, messages: Iterable[Message], where: str) -> bool:
         """One request, and at most one to put right what came of it. Whether the model is finished."""

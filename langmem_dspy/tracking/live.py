@@ -66,7 +66,7 @@ class Tracking:
             return
         spool = self._spool_of(event.run_id)
         if isinstance(event, CompileStarted):
-            self._note_beginning(event.run_id, spool)
+            self._note_beginning(event, spool)
         spool.append(encode(event))
         if isinstance(event, CompileFinished):
             self._watch.run_ended()
@@ -84,10 +84,15 @@ class Tracking:
             self._spools[run_id] = Spool.of(self.folder, run_id)
         return self._spools[run_id]
 
-    def _note_beginning(self, run_id: str, spool: Spool) -> None:
-        program = self._watch.run_began(run_id)
+    def _note_beginning(self, event: CompileStarted, spool: Spool) -> None:
         facts = {"folder": os.getcwd(), "source": sys.argv[0] or "interactive", "user": _user()}
-        spool.note(run_id=run_id, experiment=self.experiment, **facts, **({"program": program} if program else {}))
+        if program := self._watch.run_began(event.run_id):
+            facts["program"] = program
+        if event.simulated:
+            from langmem_dspy.simulation import fingerprint
+
+            facts["simulation_fingerprint"] = fingerprint()  # now: a later replay may meet another simulation
+        spool.note(run_id=event.run_id, experiment=self.experiment, **facts)
 
 
 def enable(

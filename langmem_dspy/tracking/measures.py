@@ -96,7 +96,7 @@ def tags_of(started: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, s
         RUN_ID_TAG: started["run_id"],
         "langmem_dspy.version": __version__,
         "simulated": "yes" if started.get("simulated") else "no",
-        "simulation_fingerprint": _fingerprint(started),
+        "simulation_fingerprint": about.get("simulation_fingerprint"),
         "program": program,
         "mlflow.note.content": description(started),
         "mlflow.source.type": "LOCAL",
@@ -195,11 +195,6 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
         name = f"{prefix}.{key}" if prefix else str(key)
         flat.update(_flat(name, value) if isinstance(value, Mapping) and value else {name: value})
     return flat
-
-
-def _fingerprint(started: Mapping[str, Any]) -> Any:
-    settings = _flat("", started.get("settings") or {})
-    return next((value for key, value in settings.items() if "fingerprint" in key), None)
 
 
 def _score(value: float | None) -> str:

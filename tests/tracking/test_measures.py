@@ -143,8 +143,8 @@ def test_values_too_long_or_strange_for_mlflow_are_made_to_fit() -> None:
 
 
 def test_a_simulated_run_says_so_everywhere() -> None:
-    started = {**history().started, "settings": {"simulation": {"fingerprint": "f00d"}}}
-    tags = tags_of(started, {})
+    started = history().started
+    tags = tags_of(started, {"simulation_fingerprint": "f00d"})
 
     assert (tags["simulated"], tags["simulation_fingerprint"]) == ("yes", "f00d")
     assert "simulated" in run_name(started)

@@ -28,7 +28,7 @@ _SHA256 = {
 }
 _LAYERS, _HEADS, _EPSILON = 6, 12, 1e-12
 _MAX_TOKENS = 256  # what the model was trained with; longer texts are embedded by their beginning
-_TOKENS_AT_ONCE = 4096  # padded; bounds the activations to about 50 MB
+_TOKENS_AT_ONCE = 512  # padded; bounds what a layer makes on its way to about 15 MB
 
 
 class MiniLM:
@@ -82,13 +82,19 @@ class MiniLM:
             return self._dense(hidden, f"{prefix}.{name}").reshape(n, length, _HEADS, -1).transpose(0, 2, 1, 3)
 
         query, key, value = heads("query"), heads("key"), heads("value")
-        scores = query @ key.transpose(0, 1, 3, 2) / np.float32((WIDTH / _HEADS) ** 0.5) + bias
-        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        query *= np.float32((WIDTH / _HEADS) ** -0.5)
+        scores = query @ key.transpose(0, 1, 3, 2)
+        scores += bias
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
         scores /= scores.sum(axis=-1, keepdims=True)
         return (scores @ value).transpose(0, 2, 1, 3).reshape(n, length, WIDTH)
 
     def _dense(self, x: Any, name: str) -> Any:
-        return x @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+        # One product of two matrices: with more dimensions numpy would make one for each text.
+        rows = x.reshape(-1, x.shape[-1]) @ self._weights[f"{name}.weight"].T
+        rows += self._weights[f"{name}.bias"]
+        return rows.reshape(*x.shape[:-1], -1)
 
     def _norm(self, x: Any, name: str) -> Any:
         centred = x - x.mean(axis=-1, keepdims=True)
@@ -97,15 +103,26 @@ class MiniLM:
 
 
 def _gelu(x: Any) -> Any:
-    return np.float32(0.5) * x * (np.float32(1) + _erf(x * np.float32(0.5**0.5)))
+    for row in x:  # a text at a time, so that what is made on the way is small
+        half = _erf(row * np.float32(0.5**0.5))
+        half += 1
+        half *= np.float32(0.5)
+        row *= half
+    return x
 
 
 def _erf(x: Any) -> Any:
     # Abramowitz and Stegun 7.1.26: off by at most 1.5e-7, below float32's resolution here; numpy has no erf.
-    sign, x = np.sign(x), np.abs(x)
-    t = 1 / (1 + np.float32(0.3275911) * x)
-    poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    return sign * (1 - poly * np.exp(-x * x))
+    size = np.abs(x)
+    t = 1 / (1 + np.float32(0.3275911) * size)
+    poly = np.full_like(t, 1.061405429)
+    for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        poly *= t
+        poly += np.float32(factor)
+    poly *= t
+    size *= -size
+    poly *= np.exp(size, out=size)
+    return np.copysign(1 - poly, x)
 
 
 def _package_folder() -> Path:

@@ -1,6 +1,6 @@
 """Flow 2: trajectories + feedback -> diagnosis -> credit -> proposal -> evaluation, acceptance -> better prompts."""
 
-from langmem_dspy.optimizers.acceptance import MeanImproves, Verdict
+from langmem_dspy.optimizers.acceptance import Acceptance, Effect, Helps, Verdict
 from langmem_dspy.optimizers.credit import Blame, CreditAssigner
 from langmem_dspy.optimizers.gradient import Gradient
 from langmem_dspy.optimizers.kinds import (
@@ -9,26 +9,32 @@ from langmem_dspy.optimizers.kinds import (
     MultiPromptOptimizer,
     PromptMemoryOptimizer,
 )
+from langmem_dspy.optimizers.lessons import Draft, Lesson
 from langmem_dspy.optimizers.metaprompt import MetaPrompt
 from langmem_dspy.optimizers.progress import Progress
 from langmem_dspy.optimizers.prompt_memory import PromptMemory
 from langmem_dspy.optimizers.prompts import Prompt
 from langmem_dspy.optimizers.proposing import Proposer
-from langmem_dspy.optimizers.results import Candidate, DetailedResults
+from langmem_dspy.optimizers.results import Candidate, DetailedResults, Origin
 from langmem_dspy.optimizers.teleprompter import PromptOptimizer
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
 
 __all__ = [
+    "Acceptance",
     "Blame",
     "Candidate",
     "CreditAssigner",
     "DetailedResults",
+    "Draft",
+    "Effect",
     "Gradient",
     "GradientOptimizer",
-    "MeanImproves",
+    "Helps",
+    "Lesson",
     "MetaPrompt",
     "MetaPromptOptimizer",
     "MultiPromptOptimizer",
+    "Origin",
     "Progress",
     "Prompt",
     "PromptMemory",

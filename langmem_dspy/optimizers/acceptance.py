@@ -1,11 +1,12 @@
-"""Is the candidate better? Scores of the same examples, before and after, are compared example by example."""
+"""Is a change kept? By what a lesson was seen to do: to the score, and to what the feedback asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-Scores = Mapping[str, float]
+from langmem_dspy.optimizers.lessons import Lesson
+from langmem_dspy.optimizers.rollouts import Board
 
 
 @dataclass(frozen=True)
@@ -17,21 +18,56 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class MeanImproves:
-    """Accepts what raises the mean by more than `margin` (in score, [0, 1]) over the examples both were scored on.
+class Effect:
+    """What one lesson did on the examples it was tried on: with it minus without it.
 
-    The comparison is paired: an example that failed to be scored on one side says nothing on the other.
+    `gain`: in score. `quiet`: how much less the feedback asks for it, -1 to 1. `asked`: how much it asks for it still,
+    0 to 1. `moved`: whether any output differed. `flat`: the score was at its lowest with it and without,
+    so that it tells nothing.
     """
 
-    margin: float = 0.0
+    lesson: Lesson
+    gain: float
+    quiet: float
+    asked: float
+    moved: bool
+    examples: tuple[str, ...]
+    without: Board
+    flat: bool = False
 
-    def __call__(self, before: Scores, after: Scores, split: str) -> Verdict:
-        shared = before.keys() & after.keys()
-        if not shared:
-            return Verdict(False, f"no {split} example was scored both before and after")
-        gain = sum(after[i] - before[i] for i in shared) / len(shared)
-        old = sum(before[i] for i in shared) / len(shared)
-        # Means of the same few numbers differ by rounding; that is no improvement.
-        accepted = gain > self.margin + 1e-9
-        word = "better" if accepted else ("worse" if gain < -1e-9 else "not better")
-        return Verdict(accepted, f"{word} on the {split}: {old:.3f} -> {old + gain:.3f}")
+
+class Acceptance(Protocol):
+    """What decides on lessons; `Helps` is ours."""
+
+    def __call__(self, effect: Effect) -> bool:
+        """Whether a lesson on trial is kept."""
+
+    def hurts(self, effect: Effect, gain: float) -> bool:
+        """Whether a lesson in force should go, by its effect on a failing example and its `gain` over all so far."""
+
+
+@dataclass(frozen=True)
+class Helps:
+    """A lesson is kept if the score is higher with it, or if the complaint that asked for it is gone.
+
+    The second counts because a right change can lower a score: more of what follows is judged once the first output is
+    right. Where the score cannot fall or rise, as under an exact-match metric until the last fault is mended, it is
+    enough that the lesson did something and nobody asks for it any more. `harm` is how much score a gone complaint may
+    cost.
+    """
+
+    margin: float = 1e-9
+    harm: float = 0.2
+    gone: float = 0.3
+
+    def __call__(self, effect: Effect) -> bool:
+        if effect.gain > self.margin:
+            return True
+        if effect.flat:
+            return effect.moved and effect.asked < self.gone
+        return effect.moved and effect.quiet > self.gone and effect.gain > -self.harm
+
+    def hurts(self, effect: Effect, gain: float) -> bool:
+        if effect.gain == 0:
+            return effect.quiet < -self.gone
+        return effect.gain < 0 and gain < self.margin

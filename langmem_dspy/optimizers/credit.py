@@ -50,7 +50,7 @@ class AssignCredit(dspy.Signature):
 class CreditAssigner(dspy.Module):
     """Blames by the trace where that tells whose output was wrong, and asks a model about the rest.
 
-    The trace tells it by feedback on a single predictor, or by feedback that names fields only one predictor writes.
+    The trace tells it by feedback on a single predictor, or by feedback that names fields a predictor writes.
     One prompt alone is blamed without asking.
     """
 
@@ -108,7 +108,10 @@ class TraceCredit:
 
 
 def blame_by_trace(trajectories: list[Trajectory], names: Sequence[str]) -> tuple[list[Blame], list[Trajectory]]:
-    """Blame that stands in the trajectories themselves, and the trajectories that leave it open."""
+    """Blame that stands in the trajectories themselves, and the trajectories that leave it open.
+
+    Of several predictors that write the field in question each is blamed: trying the lessons tells which it is.
+    """
     fields = Fields(trajectories)
     blame: list[Blame] = []
     unclear: list[Trajectory] = []
@@ -117,7 +120,7 @@ def blame_by_trace(trajectories: list[Trajectory], names: Sequence[str]) -> tupl
             continue
         told = [(name, text) for name, text in trajectory.predictor_feedback.items() if text.strip()]
         for sentence in sentences(trajectory.feedback):
-            told += [(owner, sentence) for owner in fields.owners(sentence)[:1]]
+            told += [(owner, sentence) for owner in fields.owners(sentence)]
         blame += [Blame(name, text, (trajectory.id,)) for name, text in told if name in names]
         if not told:
             unclear.append(trajectory)

@@ -93,7 +93,7 @@ class Gradient(Proposer):
         for text in self.evidence(prompt, trajectories):
             self._diagnose(asking, prompt, text, findings, [])
         ids = tuple(trajectory.id for trajectory in trajectories)
-        return [Draft(prompt["name"], line, evidence=ids) for line in findings[len(known) :]]
+        return [Draft(prompt["name"], " ".join(line.split()), evidence=ids) for line in findings[len(known) :]]
 
     def _diagnose(self, asking: Asking, prompt: Prompt, text: str, findings: list[str], analyses: list[str]) -> None:
         """Look at one text of evidence until nothing new is found in it."""

@@ -7,6 +7,7 @@ waves is looked at in ever smaller groups, since a model shown one case overlook
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +15,7 @@ from functools import partial
 import dspy
 
 from langmem_dspy.errors import BudgetExhausted, ReplyError
-from langmem_dspy.optimizers.acceptance import Verdict
+from langmem_dspy.optimizers.acceptance import Effect, Verdict
 from langmem_dspy.optimizers.lessons import Draft, Ledger, Lesson
 from langmem_dspy.optimizers.prompts import Prompt, is_frozen
 from langmem_dspy.optimizers.proposing import drafts_by
@@ -24,7 +25,7 @@ from langmem_dspy.optimizers.run import mean, scores_of
 from langmem_dspy.optimizers.search import Search
 from langmem_dspy.optimizers.tracing import Fields
 from langmem_dspy.optimizers.trajectories import Trajectory
-from langmem_dspy.optimizers.trials import Effect, Helps, doubtful, effect_of, try_lessons
+from langmem_dspy.optimizers.trials import doubtful, effect_of, try_lessons
 from langmem_dspy.optimizers.validation import Validation, check_student
 
 SHOWN_AT_ONCE = (6, 3, 1)  # trajectories in one request, by how often the training examples have been gone through
@@ -36,12 +37,13 @@ DOUBTS = 6  # lessons in force to test against examples that keep failing, in on
 class LessonSearch(Search):
     """Searches by lessons where there is a metric; without one, it learns from recordings as `Search` does."""
 
-    helps: Helps = field(default_factory=Helps)
     board: dict[str, Rollout] = field(default_factory=dict)  # the latest scored rollout of each training example
     learned: bool = True  # whether the last step changed anything
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(self.run.task.prompts)
+        frozen = [prompt["name"] for prompt in self.guided if is_frozen(prompt)]
+        self.ledger = Ledger(self.run.task.prompts, frozen)
+        self.run.lessons = self.ledger.lessons
         self.validation = Validation(self.run)
 
     def _search(self) -> str:
@@ -73,7 +75,8 @@ class LessonSearch(Search):
 
     def _waves(self) -> Iterator[tuple[list[str], int]]:
         """The examples of each step, and how many to show at once; the same again while they teach something."""
-        waves = self.minibatches.epoch()
+        names = list(self.run.task.trainset)
+        waves = self._batches(random.Random(self.seed).sample(names, len(names)))
         for shown in SHOWN_AT_ONCE:
             for wave in waves:
                 stale = [name for name in wave if name not in self.board or (self.board[name].score or 0) < 1]
@@ -105,17 +108,22 @@ class LessonSearch(Search):
     ) -> tuple[Candidate | None, Verdict]:
         drafts, declined = self._drafts(step, failing, shown)
         taken_up = self.ledger.take_up(drafts, step)
-        declined |= {lesson.predictor: lesson.note for lesson in taken_up if lesson.fate == "refused"}
+        for lesson in taken_up:
+            if lesson.fate == "refused" and lesson.predictor in self.ledger.base:
+                _add_reason(declined, lesson.predictor, lesson.note)
         self.learned = False
         if fresh := [lesson for lesson in taken_up if lesson.fate == "trial"]:
             return self._tried(step, fresh, wave, failing, declined)
-        if declined:
-            texts = self.run.best.prompts
-            revisions = [RevisedPrompt(n, texts[n], texts[n], declined=why) for n, why in declined.items()]
-            self._announce(step, revisions)
-            verdict = Verdict(False, "; ".join(f"{name}: {why}" for name, why in declined.items()))
-            return self.run.add(step, revisions), verdict
-        return self._doubted(step, wave, failing)
+        candidate, verdict = self._doubted(step, wave, failing)
+        return (candidate, verdict) if candidate or not declined else self._declined(step, declined)
+
+    def _declined(self, step: int, declined: Mapping[str, str]) -> tuple[Candidate, Verdict]:
+        """A candidate like its parent, which holds why nothing else became of this step."""
+        texts = self.run.best.prompts
+        revisions = [RevisedPrompt(n, texts[n], texts[n], declined=why) for n, why in declined.items()]
+        self._announce(step, revisions)
+        verdict = Verdict(False, "; ".join(f"{name}: {why}" for name, why in declined.items()))
+        return self.run.add(step, revisions), verdict
 
     def _roll_out_missing(self, wave: Sequence[str]) -> None:
         missing = [name for name in wave if name not in self.board]
@@ -139,10 +147,11 @@ class LessonSearch(Search):
             ]
             looks = in_threads(lambda w: self._looked_at(*w), work, self.num_threads)
         fields = Fields(rollout.trajectory for rollout in self.board.values())
-        frozen = {prompt["name"] for prompt in self.guided if is_frozen(prompt)}
         placed = [_placed(draft, fields.owners(draft.text)) for found, _ in looks for draft in found]
-        declined = {prompt["name"]: why for (prompt, _), (_, why) in zip(work, looks, strict=True) if why}
-        return [draft for draft in placed if draft.predictor not in frozen], declined
+        declined: dict[str, str] = {}
+        for (prompt, _), (_, why) in zip(work, looks, strict=True):
+            _add_reason(declined, prompt["name"], why)
+        return placed, declined
 
     def _looked_at(self, prompt: Prompt, trajectories: list[Trajectory]) -> tuple[list[Draft], str]:
         """Drafts from some trajectories, in several looks; and why the last look gave none, if it failed."""
@@ -167,8 +176,8 @@ class LessonSearch(Search):
         failing: Mapping[str, Rollout],
         declined: Mapping[str, str],
     ) -> tuple[Candidate, Verdict]:
-        trial = try_lessons(self.ledger, fresh, failing, self._roll_out, self.num_threads, self.helps)
-        kept = [effect for effect in trial.effects if self.helps(effect)]
+        trial = try_lessons(self.ledger, fresh, failing, self._roll_out, self.num_threads, self.acceptance)
+        kept = [effect for effect in trial.effects if self.acceptance(effect)]
         for effect in trial.effects:
             fate = "in force" if effect in kept else "rejected" if effect.moved else "idle"
             self.ledger.settle(effect.lesson.id, fate, effect.gain, effect.examples)
@@ -189,12 +198,13 @@ class LessonSearch(Search):
         for effect in effects:
             lesson = self.ledger.lessons[effect.lesson.id]
             gain = lesson.gain + effect.gain
-            hurts = self.helps.hurts(effect, gain)
+            hurts = self.acceptance.hurts(effect, gain)
             fate = "dropped" if hurts else "in force"
-            self.ledger.settle(lesson.id, fate, gain, (*lesson.tried_on, *effect.examples))
+            note = f"hurt on {effect.examples[0]}" if hurts else ""
+            self.ledger.settle(lesson.id, fate, gain, (*lesson.tried_on, *effect.examples), note)
             if hurts:
                 touched.append(lesson.id)
-                self.ledger.reconsider(lesson.predictor)
+                self.ledger.reconsider(lesson)
         if not touched:
             return None, Verdict(False, "no change proposed")
         self.board |= self._roll_out(self.ledger.prompts(), list(failing))
@@ -221,18 +231,22 @@ class LessonSearch(Search):
         if not verdict.accepted:
             return candidate, verdict
         scores = scores_of([self.board[name] for name in wave if name in self.board])
-        candidate = run.record(candidate, "minibatch", scores, step)
+        parent = run.best
+        # What helped is taken before it is judged: a budget that ends in between must not lose it.
+        candidate = run.settle(run.record(candidate, "minibatch", scores, step), verdict)
         if self.validation.affordable(step):
             self.validation.judge(candidate, step)
             judged = [c for c in run.candidates[: candidate.index] if c.accepted and c.valset_scores]
             if judged and self.validation.better(candidate, judged[-1]) is False:
+                run.best = run.candidates[parent.index]
                 return candidate, self._taken_back(lesson_ids, judged[-1])
         return candidate, verdict
 
     def _taken_back(self, lesson_ids: Sequence[int], better: Candidate) -> Verdict:
         for lesson_id in lesson_ids:
             if (lesson := self.ledger.lessons[lesson_id]).fate == "in force":
-                self.ledger.settle(lesson_id, "dropped", lesson.gain, lesson.tried_on)
+                self.ledger.settle(lesson_id, "dropped", lesson.gain, lesson.tried_on, "worse on the valset")
+        self.board.clear()  # it holds rollouts with them; those without are remembered, and cost nothing
         self.learned = False
         return Verdict(False, f"worse on the valset than candidate {better.index}")
 
@@ -245,6 +259,12 @@ class LessonSearch(Search):
             declined = None if after[name] != before[name] else "no lesson helped where it was asked for"
             revisions.append(RevisedPrompt(name, before[name], after[name], told, declined))
         return revisions
+
+
+def _add_reason(reasons: dict[str, str], name: str, why: str) -> None:
+    known = reasons.get(name, "")
+    if why and why not in known:
+        reasons[name] = f"{known} {why}".strip()
 
 
 def _placed(draft: Draft, owners: Sequence[str]) -> Draft:

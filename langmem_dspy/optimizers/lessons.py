@@ -9,13 +9,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from langmem_dspy.optimizers.prompts import broken_by
 
 MAX_TRIES = 2  # of one lesson
 MAX_IDLE_TRIES = 4  # of one that changed nothing: what it waits for may come to pass when other prompts are right
+
+
+Identity = tuple[str, frozenset[str], str]  # predictor, what it is about, the line it replaces
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,11 @@ class Draft:
 
 @dataclass(frozen=True)
 class Lesson(Draft):
-    """A draft that was taken up. `gain`: what it was measured to add to the score of the examples it was tried on.
+    """A draft with what became of it. `gain`: what it was measured to add to the score of the examples it was tried on.
 
-    `fate`: "trial", "in force", "idle" (changed nothing where it was tried), "rejected" or "dropped" (later evidence).
+    `fate`: "trial" (not finished: a fault or the budget came between), "in force", "idle" (changed nothing where it was
+    tried), "rejected", "dropped" (later evidence), "replaced" (by one that says more) or "refused" (never tried).
+    `note`: why. `proposed`: how often it came up.
     """
 
     id: int = 0
@@ -44,17 +49,22 @@ class Lesson(Draft):
     gain: float = 0.0
     tried_on: tuple[str, ...] = ()
     note: str = ""
+    proposed: int = 1
 
 
 class Ledger:
-    """All lessons of a run by id, in the order they came up, on top of the base prompts by predictor."""
+    """All lessons of a run by id, in the order they came up, on top of the base prompts by predictor.
 
-    def __init__(self, base: Mapping[str, str]) -> None:
-        self.base = dict(base)
+    Prompts named in `frozen` never change.
+    """
+
+    def __init__(self, base: Mapping[str, str], frozen: Iterable[str] = ()) -> None:
+        self.base, self.frozen = dict(base), frozenset(frozen)
         self.lessons: list[Lesson] = []
         self.in_force: tuple[int, ...] = ()
-        self._tries: Counter[tuple[str, frozenset[str], str]] = Counter()
-        self._idle: Counter[tuple[str, frozenset[str], str]] = Counter()
+        self._tries: Counter[Identity] = Counter()
+        self._idle: Counter[Identity] = Counter()
+        self._drops: Counter[Identity] = Counter()
 
     def prompts(self, ids: Iterable[int] | None = None) -> dict[str, str]:
         """The prompts with these lessons; with those in force if None."""
@@ -66,74 +76,148 @@ class Ledger:
         return texts
 
     def take_up(self, drafts: Iterable[Draft], step: int) -> list[Lesson]:
-        """The drafts that are new and not yet tried too often, as lessons: on trial, or refused if they break a prompt.
+        """The drafts not known yet, or worth another try, as lessons: on trial, or refused with the reason in `note`.
 
-        Why one is refused stands in its `note`.
+        Of one that is known no second record is made; it counts as proposed once more.
         """
-        current = self.prompts()
+        texts = self.prompts()
         fresh: list[Lesson] = []
-        for draft in drafts:
-            if draft.predictor not in current or self._known(draft, current[draft.predictor], fresh):
+        for draft in map(self._narrowing, drafts):
+            identity = _identity(draft)
+            note = self._against(draft, texts.get(draft.predictor))
+            known = self._last(identity)
+            if known is not None and self._nothing_new(known, note, fresh):
+                self.lessons[known.id] = replace(known, proposed=known.proposed + 1)
                 continue
-            text = current[draft.predictor]
-            changed = applied(text, draft)
-            if changed == text:
-                continue
-            problems = " ".join(broken_by(text, changed))
-            self._tries[_identity(draft)] += 1
-            lesson = Lesson(draft.predictor, draft.text, draft.replaces, draft.evidence, len(self.lessons), step)
-            fresh.append(replace(lesson, fate="refused", note=problems) if problems else lesson)
-            self.lessons.append(fresh[-1])
+            lesson = Lesson(
+                draft.predictor, draft.text, draft.replaces, draft.evidence, len(self.lessons), step, note=note
+            )
+            self.lessons.append(replace(lesson, fate="refused") if note else lesson)
+            self._tries[identity] += not note
+            fresh.append(self.lessons[-1])
         return fresh
 
-    def settle(self, lesson_id: int, fate: str, gain: float, tried_on: Iterable[str]) -> None:
+    def settle(self, lesson_id: int, fate: str, gain: float, tried_on: Iterable[str], note: str = "") -> None:
         """Write down what became of a lesson; those "in force" are part of the prompts from now on."""
         lesson = self.lessons[lesson_id]
-        self.lessons[lesson_id] = replace(lesson, fate=fate, gain=gain, tried_on=tuple(tried_on))
+        self.lessons[lesson_id] = replace(lesson, fate=fate, gain=gain, tried_on=tuple(tried_on), note=note)
         if fate == "idle" and self._idle[_identity(lesson)] < MAX_IDLE_TRIES:
             self._idle[_identity(lesson)] += 1
             self._tries[_identity(lesson)] -= 1
-        kept = [known for known in self.in_force if known != lesson_id]
-        self.in_force = (*kept, lesson_id) if fate == "in force" else tuple(kept)
+        self.in_force = tuple(known for known in self.in_force if known != lesson_id)
+        if fate == "in force":
+            self._retire(lesson)
+            self.in_force += (lesson_id,)
 
-    def reconsider(self, predictor: str) -> None:
-        """Let lessons of this predictor be tried again: what stood against them has gone."""
+    def _retire(self, lesson: Lesson) -> None:
+        """Take out the lesson whose line this one stands in the place of."""
+        for known in self._own(lesson.predictor):
+            if lesson.replaces and _bare(_line(known)) == _bare(lesson.replaces):
+                self.lessons[known.id] = replace(known, fate="replaced", note=f"by lesson {lesson.id}")
+                self.in_force = tuple(other for other in self.in_force if other != known.id)
+
+    def _own(self, predictor: str) -> list[Lesson]:
+        return [self.lessons[i] for i in self.in_force if self.lessons[i].predictor == predictor]
+
+    def reconsider(self, dropped: Lesson) -> None:
+        """Let the lessons of its predictor be tried again: what stood against them has gone. Itself only once more."""
+        self._drops[_identity(dropped)] += 1
         for identity in self._tries:
-            if identity[0] == predictor:
-                self._tries[identity] = 0
+            if identity[0] == dropped.predictor:
+                self._tries[identity] = 0 if self._drops[identity] < MAX_TRIES else MAX_TRIES
 
-    def _known(self, draft: Draft, text: str, fresh: Iterable[Lesson]) -> bool:
-        identity = _identity(draft)
-        if self._tries[identity] >= MAX_TRIES or any(_identity(lesson) == identity for lesson in fresh):
-            return True
-        return not draft.replaces and any(salient(line) == identity[1] for line in text.splitlines() if line.strip())
+    def _narrowing(self, draft: Draft) -> Draft:
+        """The draft in the place of a lesson in force that it says again with more to it, such as a condition.
+
+        Beside the wider one it could show no effect, and the wider one would stay.
+        """
+        if draft.replaces or draft.predictor not in self.base:
+            return draft
+        about = salient(draft.text)
+        own = self._own(draft.predictor)
+        for line, lesson in origins(self.base[draft.predictor], self.prompts()[draft.predictor], own):
+            if lesson is not None and salient(lesson.text) and salient(lesson.text) < about:
+                return replace(draft, replaces=line)
+        return draft
+
+    def _against(self, draft: Draft, text: str | None) -> str:
+        """Why a draft cannot be tried at all; "" if it can."""
+        if text is None:
+            return f"no prompt is named {draft.predictor!r}"
+        if draft.predictor in self.frozen:
+            return "this prompt may not change"
+        lines = [line for line in text.split("\n") if line.strip()]
+        if not draft.replaces and any(salient(line) == salient(draft.text) for line in lines):
+            return "the prompt says so already"
+        if draft.replaces and _place(lines, draft) is None:
+            return "the line it would replace is not in the prompt"
+        changed = applied(text, draft)
+        return "it changes nothing" if changed == text else " ".join(broken_by(text, changed))
+
+    def _last(self, identity: Identity) -> Lesson | None:
+        return next((lesson for lesson in reversed(self.lessons) if _identity(lesson) == identity), None)
+
+    def _nothing_new(self, known: Lesson, note: str, fresh: Iterable[Lesson]) -> bool:
+        if note:
+            return known.note == note or known.fate == "in force"
+        return self._tries[_identity(known)] >= MAX_TRIES or any(lesson.id == known.id for lesson in fresh)
 
 
 def applied(text: str, change: Draft) -> str:
-    """`text` with the change made: a line added at the end, put in another's place, or taken out."""
-    lines = text.splitlines()
-    line = " ".join(change.text.split())
-    if change.replaces:
-        at = next((i for i, old in enumerate(lines) if old.strip() == change.replaces.strip()), None)
-        if at is None:
-            return text
-        return "\n".join(lines[:at] + ([line] if line else []) + lines[at + 1 :])
+    """`text` with the change made: a line added at the end, put in another's place, or taken out.
+
+    A line whose place is gone, since the lesson that had brought the other in was dropped, is added.
+    """
+    lines = text.split("\n")  # not splitlines, which would take further characters for line ends, and change them
+    line = _line(change)
+    if change.replaces and (at := _place(lines, change)) is not None:
+        return "\n".join(lines[:at] + ([_bulleted(line, lines[at : at + 1])] if line else []) + lines[at + 1 :])
     if not line:
         return text
-    listed = any(old.startswith(("- ", "* ")) for old in lines)
-    bullet = "- " if listed and not line.startswith(("- ", "* ")) else ""
-    return f"{text}\n{bullet}{line}" if text.strip() else line
+    body = text.rstrip("\n")
+    return f"{body}\n{_bulleted(line, lines)}{text[len(body) :]}" if text.strip() else line
+
+
+def _bulleted(line: str, among: Sequence[str]) -> str:
+    listed = any(old.startswith(("- ", "* ")) for old in among)
+    return f"- {line}" if listed and not line.startswith(("- ", "* ")) else line
+
+
+def _place(lines: Sequence[str], change: Draft) -> int | None:
+    return next((i for i, old in enumerate(lines) if old.strip() == change.replaces.strip()), None)
+
+
+def origins(base: str, text: str, lessons: Iterable[Lesson]) -> list[tuple[str, Lesson | None]]:
+    """Each line of `text` with the lesson that it comes from; None for the lines of `base`."""
+    left = Counter(base.split("\n"))
+    by_line = {_bare(_line(lesson)): lesson for lesson in sorted(lessons, key=lambda known: known.fate == "in force")}
+    found: list[tuple[str, Lesson | None]] = []
+    for line in text.split("\n"):
+        found.append((line, None if left[line] else by_line.get(_bare(line))))
+        left[line] -= left[line] > 0
+    return found
+
+
+def _line(change: Draft) -> str:
+    """The text of a change as one line; its indentation is kept."""
+    parts = change.text.rstrip().splitlines()
+    return parts[0] if len(parts) == 1 else " ".join(part.strip() for part in parts)
+
+
+def _bare(line: str) -> str:
+    return re.sub(r"^\s*[-*] ", "", line).strip()
 
 
 def drafts_of_rewrite(predictor: str, before: str, after: str, evidence: tuple[str, ...]) -> list[Draft]:
     """A whole rewrite taken apart into its changed lines; an added line that resembles a removed one replaces it."""
-    old, new = before.splitlines(), after.splitlines()
+    old, new = before.split("\n"), after.split("\n")
     drafts: list[Draft] = []
     for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
         if tag == "equal":
             continue
-        removed = [line for line in old[i1:i2] if line.strip()]
-        for line in filter(str.strip, new[j1:j2]):
+        # A line that only moved is no change: order is nothing that a lesson could say.
+        removed = [line for line in old[i1:i2] if line.strip() and line not in new]
+        for line in (line for line in new[j1:j2] if line.strip() and line not in old):
             near = difflib.get_close_matches(line, removed, n=1, cutoff=0.6)
             if near:
                 removed.remove(near[0])
@@ -145,18 +229,21 @@ def drafts_of_rewrite(predictor: str, before: str, after: str, evidence: tuple[s
 _SMALL = """a an and are as at be by for from in is it of on or the this that to when whenever where which with if then
 must should always use set has have your you its was were will"""
 _STOP = frozenset(_SMALL.split())
+_DENIALS = frozenset(("not", "never", "no", "without", "t", "avoid"))  # "t" as in "don't"
 
 
 def salient(text: str) -> frozenset[str]:
-    """What a line is about: its quoted parts where it has two or more, else its words, without the small ones.
+    """What a line is about: its quoted parts where it has two or more, and whether it denies; else its words.
 
     Two lines with the same salient parts say the same in other words, as far as can be told without a model.
     """
     quoted = frozenset(a or b for a, b in re.findall(r"\"([^\"]+)\"|`([^`]+)`", text))
-    if len(quoted) > 1:
-        return quoted
-    return quoted | frozenset(re.findall(r"\w+", text.lower())) - _STOP
+    words = frozenset(re.findall(r"\w+", text.lower()))
+    if len(quoted) < 2:
+        return quoted | words - _STOP
+    around = re.findall(r"\w+", re.sub(r"\"[^\"]+\"|`[^`]+`", "", text.lower()))
+    return quoted | frozenset({"not"} if _DENIALS.intersection(around) else ())
 
 
-def _identity(draft: Draft) -> tuple[str, frozenset[str], str]:
+def _identity(draft: Draft) -> Identity:
     return draft.predictor, salient(draft.text), draft.replaces.strip()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import html
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langmem_dspy.optimizers.lessons import Lesson, origins
 from langmem_dspy.usage import UsageReport
 
 if TYPE_CHECKING:
@@ -69,11 +71,30 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a line of a prompt comes from. `step`: the one that brought it in, 0 if it is the student's own.
+
+    `lesson`: the evidence it stands on and what it was measured to add; None where it came otherwise.
+    """
+
+    line: str
+    step: int
+    lesson: Lesson | None = None
+
+    def __str__(self) -> str:
+        if self.lesson is None:
+            return f"{self.line}  <- {f'step {self.step}' if self.step else 'the student'}"
+        found = f"{self.lesson.gain:+.3f} on {len(self.lesson.tried_on)} tried"
+        return f"{self.line}  <- step {self.step}: {found}, asked for by {', '.join(self.lesson.evidence)}"
+
+
+@dataclass(frozen=True)
 class DetailedResults:
     """Everything a run of an optimizer leaves behind, on the compiled program as `.detailed_results`.
 
     `best` and `baseline` are candidates; `credit` holds, per step, how often each predictor was blamed in that step's
-    minibatch (0 to 1). `simulated`: the offline model took part, so the figures say nothing about real models.
+    minibatch (0 to 1). `lessons`: every change that was proposed, with its fate, in the order they came up.
+    `simulated`: the offline model took part, so the figures say nothing about real models.
     """
 
     run_id: str
@@ -87,6 +108,7 @@ class DetailedResults:
     usage: UsageReport
     stop_reason: str
     errors: tuple[Fault, ...] = ()
+    lessons: tuple[Lesson, ...] = ()
 
     @property
     def baseline(self) -> Candidate:
@@ -155,9 +177,22 @@ class DetailedResults:
             lineage.append(self.candidates[lineage[-1].parent])
         steps: dict[str, int] = {}
         for candidate in reversed(lineage):
-            for line in candidate.prompts[predictor].splitlines():
+            for line in candidate.prompts[predictor].split("\n"):
                 steps.setdefault(line, candidate.step)
-        return [(line, steps[line]) for line in self.best.prompts[predictor].splitlines()]
+        return [(line, steps[line]) for line in self.best.prompts[predictor].split("\n")]
+
+    def why(self, predictor: str) -> list[Origin]:
+        """For each line of the best prompt where it comes from. Raises `KeyError` for a predictor there is none of."""
+        own = [lesson for lesson in self.lessons if lesson.predictor == predictor and lesson.fate != "refused"]
+        base, text = self.baseline.prompts[predictor], self.best.prompts[predictor]
+        return [
+            Origin(line, 0 if lesson is None else lesson.step, lesson)
+            if lesson is not None or line in base.split("\n")
+            else Origin(line, step)
+            for (line, lesson), (_, step) in zip(
+                origins(base, text, own), self.introduced_at(predictor), strict=True
+            )
+        ]
 
     def __repr__(self) -> str:
         return (
@@ -170,7 +205,7 @@ class DetailedResults:
         from rich.syntax import Syntax
         from rich.text import Text
 
-        parts: list[RenderableType] = [self._summary(), self._table()]
+        parts: list[RenderableType] = [self._summary(), self._table(), *map(Text, self._lesson_lines())]
         if self.changed:
             parts.append(Syntax(self.diff(), "diff", word_wrap=True))
         parts += [Text(f"{fault.where}: {fault.message} (x{fault.count})", "yellow") for fault in self.errors]
@@ -201,11 +236,19 @@ class DetailedResults:
             f"<h4>{html.escape(name)}</h4>{prompt_diff_html(self.baseline.prompts[name], self.best.prompts[name])}"
             for name in self.changed
         )
+        lessons = "<br>".join(map(html.escape, self._lesson_lines()))
+        lessons = f"<p>{lessons}</p>" if lessons else ""
         return (
             f"<div><p><b>{html.escape(self.optimizer)}</b>: valset {_score(self.baseline.score)} &rarr; "
             f"<b>{_score(self.best.score)}</b>, {self.usage.lm_calls} LM calls, {self.usage.tokens:,} tokens; stopped: "
-            f"{html.escape(self.stop_reason)}.{note}</p><table><tr>{head}</tr>{rows}</table>{diffs}</div>"
+            f"{html.escape(self.stop_reason)}.{note}</p><table><tr>{head}</tr>{rows}</table>{lessons}{diffs}</div>"
         )
+
+    def _lesson_lines(self) -> list[str]:
+        """How many lessons met which fate, and what those in force say."""
+        fates = ", ".join(f"{count} {fate}" for fate, count in Counter(known.fate for known in self.lessons).items())
+        said = [f"  {x.predictor} {x.gain:+.3f} {x.text}" for x in self.lessons if x.fate == "in force"]
+        return [f"Lessons: {fates}", *said] if self.lessons else []
 
     def _rows(self) -> Iterator[list[str]]:
         for c in self.candidates:

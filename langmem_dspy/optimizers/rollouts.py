@@ -45,6 +45,9 @@ class Rollout:
     error: Exception | None = None
 
 
+Board = Mapping[str, Rollout]  # by example
+
+
 class Recorder(BaseCallback):
     """Notes the calls of one copy of a program, by the identity of its predictors. Safe over threads."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import dspy
 from langmem_dspy.errors import BudgetExhausted, EvaluationError
 from langmem_dspy.events import Announcer, CandidateEvaluated, CompileFinished, CompileStarted, StepFinished
 from langmem_dspy.optimizers.acceptance import Verdict
+from langmem_dspy.optimizers.lessons import Lesson
 from langmem_dspy.optimizers.results import Candidate, DetailedResults, Fault, RevisedPrompt
 from langmem_dspy.optimizers.rollouts import Rollout, RolloutRunner
 from langmem_dspy.usage import Meter, UsageReport
@@ -72,6 +72,7 @@ class Run:
         self.best = self.candidates[0]
         self.credit: list[Mapping[str, float]] = []
         self.faults: Counter[tuple[str, str]] = Counter()
+        self.lessons: list[Lesson] = []
 
     # --- what happened ---
 
@@ -89,10 +90,6 @@ class Run:
         candidate = Candidate(len(self.candidates), step, self.best.index, prompts, tuple(revisions))
         self.candidates.append(candidate)
         return candidate
-
-    def tried_before(self, candidate: Candidate) -> Candidate | None:
-        """The earlier candidate with the same prompts, if there is one."""
-        return next((c for c in self.candidates[: candidate.index] if c.prompts == candidate.prompts), None)
 
     def roll_out(
         self, prompts: Mapping[str, str], split: str, names: Sequence[str], *, must_score: bool = True
@@ -189,29 +186,11 @@ class Run:
             usage or self.meter.report(),
             stop_reason,
             tuple(Fault(where, message, count) for (where, message), count in self.faults.items()),
+            tuple(self.lessons),
         )
         failed = None if error is None else f"{type(error).__name__}: {error}"
         self.announce(CompileFinished(self.run_id, stop_reason, results.to_dict(), failed))
         return results
-
-
-class Minibatches:
-    """Names of training examples, a few at a time: every epoch shuffles all of them anew, by the seed."""
-
-    def __init__(self, names: Sequence[str], size: int, seed: int) -> None:
-        self._names, self._size, self._random = list(names), min(size, len(names)), random.Random(seed)
-        self._waiting: list[str] = []
-
-    def next(self) -> list[str]:
-        while len(self._waiting) < self._size:
-            epoch = self._random.sample(self._names, len(self._names))
-            self._waiting += [name for name in epoch if name not in self._waiting]
-        batch, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
-        return batch
-
-    def epoch(self) -> list[list[str]]:
-        """All examples once, in their own order."""
-        return [self._names[i : i + self._size] for i in range(0, len(self._names), self._size)]
 
 
 def scores_of(rollouts: Sequence[Rollout]) -> dict[str, float]:

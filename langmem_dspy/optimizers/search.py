@@ -6,7 +6,7 @@ metric is `lesson_search`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,12 +15,12 @@ from dspy.utils.exceptions import LMError
 
 from langmem_dspy.errors import BudgetExhausted, EvaluationError, JournalError
 from langmem_dspy.events import CreditAssigned, PromptRevised
-from langmem_dspy.optimizers.acceptance import Verdict
+from langmem_dspy.optimizers.acceptance import Acceptance, Verdict
 from langmem_dspy.optimizers.credit import Blame
 from langmem_dspy.optimizers.prompts import Prompt, broken_by, is_frozen
 from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
 from langmem_dspy.optimizers.rollouts import in_threads
-from langmem_dspy.optimizers.run import Minibatches, Run
+from langmem_dspy.optimizers.run import Run
 from langmem_dspy.optimizers.trajectories import Trajectory, read_trajectories
 
 MAX_FAULTS_IN_A_ROW = 3
@@ -33,12 +33,13 @@ class Search:
     run: Run
     proposer: dspy.Module
     credit: Callable[..., dspy.Prediction]
-    acceptance: Callable[..., Verdict]
+    acceptance: Acceptance
     reflection_lm: dspy.BaseLM
-    minibatches: Minibatches
+    minibatch_size: int
     guided: list[Prompt]
     max_steps: int
     num_threads: int
+    seed: int = 0
     steps: int = 0
     fault: Exception | None = None  # the first of those in a row
     faults_in_a_row: int = 0
@@ -60,9 +61,13 @@ class Search:
     def _learn_from_recorded(self) -> str:
         if all(map(is_frozen, self.guided)):
             return "every prompt is frozen"
-        for step, names in enumerate(self.minibatches.epoch(), 1):
+        for step, names in enumerate(self._batches(list(self.run.task.trainset)), 1):
             self._take(step, partial(self._learn, step, names))
         return "no metric"
+
+    def _batches(self, names: Sequence[str]) -> list[list[str]]:
+        size = self.minibatch_size
+        return [list(names[start : start + size]) for start in range(0, len(names), size)]
 
     def _take(self, step: int, attempt: Callable[[], None]) -> None:
         """One step; a fault that passes costs this step, one that stays ends the run."""

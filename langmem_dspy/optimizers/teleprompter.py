@@ -19,7 +19,7 @@ from dspy.utils.callback import BaseCallback
 from langmem_dspy.errors import InputError
 from langmem_dspy.events import Announcer, Listener
 from langmem_dspy.metered_lm import MeteredLM
-from langmem_dspy.optimizers.acceptance import MeanImproves, Verdict
+from langmem_dspy.optimizers.acceptance import Acceptance, Helps
 from langmem_dspy.optimizers.credit import TraceCredit
 from langmem_dspy.optimizers.journal import Journal
 from langmem_dspy.optimizers.lesson_search import LessonSearch
@@ -27,7 +27,7 @@ from langmem_dspy.optimizers.metrics import Metric, MetricFunction
 from langmem_dspy.optimizers.progress import default_listeners
 from langmem_dspy.optimizers.prompts import Prompt, held_resources, outline, read_prompts, with_prompts
 from langmem_dspy.optimizers.rollouts import RolloutRunner, example_ids
-from langmem_dspy.optimizers.run import Minibatches, Run, Task
+from langmem_dspy.optimizers.run import Run, Task
 from langmem_dspy.replies import as_lm
 from langmem_dspy.usage import Budget, Meter
 
@@ -50,6 +50,7 @@ class PromptOptimizer(Teleprompter):
     with "never" is never touched.
     `log_dir`: a folder for the journal; started again with it, a killed run goes on where it was. The journal then
     takes the place of DSPy's response cache.
+    `acceptance`: what decides whether a lesson is kept; `Helps()` if None. `seed`: the order of the trainset.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class PromptOptimizer(Teleprompter):
         log_dir: str | os.PathLike[str] | None = None,
         seed: int = 0,
         callbacks: Sequence[Listener | BaseCallback] = (),
-        acceptance: Callable[..., Verdict] | None = None,
+        acceptance: Acceptance | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(proposer, dspy.Module):
@@ -84,7 +85,7 @@ class PromptOptimizer(Teleprompter):
         # DSPy reads `callbacks` of a teleprompter itself, and expects its own kind there.
         self.callbacks = [listener for listener in callbacks if isinstance(listener, BaseCallback)]
         self.listeners = [listener for listener in callbacks if not isinstance(listener, BaseCallback)]
-        self.acceptance = acceptance or MeanImproves()
+        self.acceptance = acceptance or Helps()
 
     def get_params(self) -> dict[str, Any]:
         """The settings in plain words. A copy: trackers are known to write into what they are given."""
@@ -187,10 +188,11 @@ class PromptOptimizer(Teleprompter):
             credit=_told_outline(own(self.credit) if self.credit else TraceCredit(), outline(student)),
             acceptance=self.acceptance,
             reflection_lm=metered(as_lm(self.reflection_lm)),
-            minibatches=Minibatches(list(run.task.trainset), self.minibatch_size, self.seed),
+            minibatch_size=self.minibatch_size,
             guided=prompts,
             max_steps=self.max_steps,
             num_threads=self.num_threads or 8,
+            seed=self.seed,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from langmem_dspy.optimizers.trajectories import Step, Trajectory
+from langmem_dspy.optimizers.trajectories import Trajectory
 
 
 class Fields:
@@ -65,16 +65,16 @@ def relevance(text: str, before: Trajectory, after: Trajectory) -> float:
 
 
 def moved(before: Trajectory, after: Trajectory) -> set[str]:
-    """The predictors that said something else in the second run."""
-    return {
-        new.predictor
-        for old, new in zip(_padded(before.steps, after.steps), after.steps, strict=False)
-        if old is None or old.outputs != new.outputs
-    }
+    """The predictors that said something else in the second run, or ran more or less often: loops and branches."""
+    old, new = _said(before), _said(after)
+    return {name for name in {**old, **new} if old.get(name) != new.get(name)}
 
 
-def _padded(steps: tuple[Step, ...], like: tuple[Step, ...]) -> list[Step | None]:
-    return [*steps, *[None] * max(len(like) - len(steps), 0)]
+def _said(trajectory: Trajectory) -> dict[str, list[Mapping[str, object] | None]]:
+    said: dict[str, list[Mapping[str, object] | None]] = {}
+    for step in trajectory.steps:
+        said.setdefault(step.predictor, []).append(step.outputs)
+    return said
 
 
 def _words(text: str) -> set[str]:

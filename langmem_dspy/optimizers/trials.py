@@ -10,32 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from langmem_dspy.optimizers.acceptance import Acceptance, Effect
 from langmem_dspy.optimizers.lessons import Ledger, Lesson
-from langmem_dspy.optimizers.rollouts import Rollout, in_threads
+from langmem_dspy.optimizers.rollouts import Board, in_threads
 from langmem_dspy.optimizers.tracing import complaint, moved, relevance
 
 ASKING, CONTROLS = 3, 2  # examples to try a lesson on: that ask for it, and that do not
 
-Board = Mapping[str, Rollout]  # by example
 RollOut = Callable[[Mapping[str, str], Sequence[str]], Board]  # prompts, examples -> rollouts
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What one lesson did on the examples it was tried on: with it minus without it.
-
-    `gain`: in score. `quiet`: how much less the feedback asks for it, -1 to 1. `asked`: how much it asks for it still,
-    0 to 1. `moved`: whether any output differed. `flat`: no score of the whole trial moved, so scores tell nothing.
-    """
-
-    lesson: Lesson
-    gain: float
-    quiet: float
-    asked: float
-    moved: bool
-    examples: tuple[str, ...]
-    without: Board
-    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,35 +28,8 @@ class Trial:
     effects: tuple[Effect, ...]
 
 
-@dataclass(frozen=True)
-class Helps:
-    """A lesson is kept if the score is higher with it, or if the complaint that asked for it is gone.
-
-    The second counts because a right change can lower a score: more of what follows is judged once the first output is
-    right. Where no score moves at all, as under an exact-match metric until the last fault is mended, it is enough
-    that the lesson did something and nobody asks for it any more. `harm` is how much score a gone complaint may cost.
-    """
-
-    margin: float = 1e-9
-    harm: float = 0.2
-    gone: float = 0.3
-
-    def __call__(self, effect: Effect) -> bool:
-        if effect.gain > self.margin:
-            return True
-        if effect.flat:
-            return effect.moved and effect.asked < self.gone
-        return effect.moved and effect.quiet > self.gone and effect.gain > -self.harm
-
-    def hurts(self, effect: Effect, gain: float) -> bool:
-        """Whether a lesson in force should go, by its effect on a failing example and its `gain` over all so far."""
-        if effect.gain == 0:
-            return effect.quiet < -self.gone
-        return effect.gain < 0 and gain < self.margin
-
-
 def try_lessons(
-    ledger: Ledger, fresh: Sequence[Lesson], before: Board, roll_out: RollOut, num_threads: int, helps: Helps
+    ledger: Ledger, fresh: Sequence[Lesson], before: Board, roll_out: RollOut, num_threads: int, helps: Acceptance
 ) -> Trial:
     """Roll out with all `fresh` lessons on the examples of `before`, then without each of them where it shows.
 
@@ -90,8 +45,7 @@ def try_lessons(
         return effect_of(lesson, after, without)
 
     effects = in_threads(effect, fresh, num_threads)
-    if all(effect.gain == 0 for effect in effects) and all(_gain(before, after, name) == 0 for name in after):
-        effects = [replace(effect, flat=True) for effect in effects]
+    effects = [replace(effect, flat=_tells_nothing(effect, after)) for effect in effects]
     mended = sorted(
         (name for name in after if _gain(before, after, name) > 1e-9), key=lambda n: -_gain(before, after, n)
     )
@@ -100,8 +54,13 @@ def try_lessons(
     return Trial(after, tuple(effects))
 
 
+def _tells_nothing(effect: Effect, after: Board) -> bool:
+    """Whether the score was at its lowest with and without the lesson: then it hides any effect."""
+    return effect.gain == 0 and all(after[name].score == 0 for name in effect.examples)
+
+
 def _one_by_one(
-    ledger: Ledger, effects: Sequence[Effect], names: Sequence[str], roll_out: RollOut, helps: Helps
+    ledger: Ledger, effects: Sequence[Effect], names: Sequence[str], roll_out: RollOut, helps: Acceptance
 ) -> list[Effect]:
     """Take the lessons out one after the other, and keep each whose absence is felt once the earlier ones are gone."""
     kept = [effect.lesson for effect in effects]

@@ -8,6 +8,7 @@
     ├── EvaluationError (RuntimeError)  no score could be had at all: the first true cause is chained
     ├── JournalError (RuntimeError)     a log_dir that belongs to another run, or cannot be written
     ├── BudgetExhausted                 a call that was not started because the budget is spent
+    ├── MissingExtraError (ImportError) an optional package that is not installed; the message names its extra
     ├── ReplyError                      a model's answer that cannot be used
     │   └── TruncatedReply              the reply was cut off at max_tokens
     ├── TrackingError (RuntimeError)    the MLflow store cannot be reached, or has no such run or experiment
@@ -58,6 +59,10 @@ class BudgetExhausted(LangMemError, LMError):
     def __init__(self, limit: str, allowed: float):
         self.limit, self.allowed = limit, allowed
         LMError.__init__(self, f"the budget of {allowed:g} {limit} is spent; raise Budget({limit}=...) to go on")
+
+
+class MissingExtraError(LangMemError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
 
 
 class ReplyError(LangMemError, LMError):

@@ -34,8 +34,14 @@ Template: TypeAlias = str | Sequence[str]
 
 
 def find_store(store: Store | None) -> Store:
-    """`store`, else the current one, else one in-memory store of this process, with a warning once."""
-    return current_store(store, default=_in_memory)
+    """`store`, else the current one, else one in-memory store of this process, with a warning once; LangGraph's too."""
+    return current_store(store, default=_in_memory, adapt=_from_langgraph)
+
+
+def _from_langgraph(store: Any) -> Store:
+    from langmem_dspy.integrations.langgraph import from_langgraph
+
+    return from_langgraph(store)
 
 
 def _in_memory() -> Any:

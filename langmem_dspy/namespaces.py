@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from dspy.dsp.utils.settings import thread_local_overrides
 
-from langmem_dspy.errors import NamespaceError
+from langmem_dspy.errors import InputError, NamespaceError
 
 Namespace: TypeAlias = tuple[str, ...]
 
@@ -58,7 +58,7 @@ def context_store() -> Any:
 
 
 def current_variables() -> dict[str, Any]:
-    """The namespace variables in force here: LangGraph's `configurable`, overridden by `memory_context`."""
+    """The namespace variables in force here: LangGraph's and LangChain's `configurable`, below `memory_context`'s."""
     return {**_langgraph_configurable(), **_current().variables}
 
 
@@ -73,13 +73,25 @@ def current_store(
     `default` makes the store of the process, once, with a warning; `adapt` turns LangGraph's store into ours.
     """
     found = store if store is not None else _current().store
+    if found is None and adapt is not None:
+        found = _langgraph_store()
+    if is_langgraph_store(found):
+        if adapt is None:
+            raise InputError(
+                f"{found!r} is LangGraph's; pass it as langmem_dspy.integrations.langgraph.from_langgraph(store)"
+            )
+        return adapt(found)
     if found is not None:
         return found
-    if adapt is not None and (theirs := _langgraph_store()) is not None:
-        return adapt(theirs)
     if default is None:
         raise NamespaceError("no store: pass store=..., or call this inside `with memory_context(store=...)`")
     return _of_process(default)
+
+
+def is_langgraph_store(store: Any) -> bool:
+    """Whether `store` is LangGraph's `BaseStore`, which is not imported to find out."""
+    base = sys.modules.get("langgraph.store.base")
+    return base is not None and isinstance(store, base.BaseStore)
 
 
 def resolve_namespace(template: str | Sequence[str], variables: Mapping[str, Any] | None = None) -> Namespace:
@@ -177,13 +189,10 @@ def _langgraph_store() -> Any:
 
 
 def _langgraph_configurable() -> dict[str, Any]:
-    config = sys.modules.get("langgraph.config")
-    if config is None:
-        return {}
-    try:
-        configurable = config.get_config().get("configurable") or {}
-    except (RuntimeError, KeyError):  # outside of a graph
-        return {}
+    # Where LangGraph keeps it too: so it is found in a LangChain tool outside of a graph.
+    runnables = sys.modules.get("langchain_core.runnables.config")
+    config = runnables.var_child_runnable_config.get() if runnables is not None else None
+    configurable = (config or {}).get("configurable") or {}
     return {name: value for name, value in configurable.items() if name.isidentifier()}
 
 

@@ -11,7 +11,7 @@ import dspy
 import pytest
 
 import langmem_dspy.namespaces as namespaces
-from langmem_dspy.errors import NamespaceError
+from langmem_dspy.errors import InputError, NamespaceError
 from langmem_dspy.namespaces import (
     check_namespace,
     current_store,
@@ -147,12 +147,22 @@ def test_without_any_store_one_of_the_process_is_made_once_with_a_warning(monkey
 def test_langgraphs_context_is_used_inside_of_it(monkeypatch):
     fake = types.ModuleType("langgraph.config")
     fake.get_store = lambda: "theirs"
-    fake.get_config = lambda: {"configurable": {"user_id": "ann", "checkpoint.id": 1}}
     monkeypatch.setitem(sys.modules, "langgraph.config", fake)
+    monkeypatch.setattr(namespaces, "is_langgraph_store", lambda store: store == "theirs")
+    configured(monkeypatch, {"configurable": {"user_id": "ann", "checkpoint.id": 1}})
     assert current_store(adapt=lambda store: f"adapted {store}") == "adapted theirs"
     assert resolve_namespace(("m", "{user_id}")) == ("m", "ann")
     with memory_context(store="ours", user_id="bob"):
         assert current_store(adapt=str) == "ours" and resolve_namespace(("{user_id}",)) == ("bob",)
+
+
+def test_langgraphs_store_is_adapted_wherever_it_is_given_or_refused_with_advice(monkeypatch):
+    monkeypatch.setattr(namespaces, "is_langgraph_store", lambda store: store == "theirs")
+    assert current_store("theirs", adapt=str.upper) == "THEIRS"
+    with memory_context(store="theirs"):
+        assert current_store(adapt=str.upper) == "THEIRS"
+        with pytest.raises(InputError, match="from_langgraph"):
+            current_store()
 
 
 def test_outside_of_a_graph_langgraph_is_passed_over(monkeypatch):
@@ -160,7 +170,14 @@ def test_outside_of_a_graph_langgraph_is_passed_over(monkeypatch):
         raise RuntimeError("Called get_config outside of a runnable context")
 
     fake = types.ModuleType("langgraph.config")
-    fake.get_store = fake.get_config = outside
+    fake.get_store = outside
     monkeypatch.setitem(sys.modules, "langgraph.config", fake)
+    configured(monkeypatch, None)
     monkeypatch.setattr(namespaces, "_process_store", "of the process")
     assert current_store(default=object, adapt=str) == "of the process" and current_variables() == {}
+
+
+def configured(monkeypatch, config):
+    fake = types.ModuleType("langchain_core.runnables.config")
+    fake.var_child_runnable_config = contextvars.ContextVar("config", default=config)
+    monkeypatch.setitem(sys.modules, "langchain_core.runnables.config", fake)

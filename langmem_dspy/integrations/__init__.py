@@ -1,0 +1,1 @@
+"""Bridges to other frameworks, each an extra: `integrations.langchain` and `integrations.langgraph`."""

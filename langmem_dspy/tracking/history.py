@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from langmem_dspy.optimizers.lessons import Lesson
 from langmem_dspy.optimizers.results import Candidate, DetailedResults, Fault, RevisedPrompt
 from langmem_dspy.tracking.examples import ExampleRow, example_rows
 from langmem_dspy.usage import Usage, UsageReport
@@ -118,10 +119,16 @@ def read_results(data: Mapping[str, Any]) -> DetailedResults:
         **data,
         "candidates": tuple(_read(Candidate, c) for c in candidates),
         "errors": tuple(_read(Fault, fault) for fault in data.get("errors", ())),
+        "lessons": tuple(_read_lesson(lesson) for lesson in data.get("lessons", ())),
         "credit": tuple(data.get("credit", ())),
         "usage": _read(UsageReport, report),
     }
     return _read(DetailedResults, whole)
+
+
+def _read_lesson(data: Mapping[str, Any]) -> Lesson:
+    lists = {key: tuple(data.get(key, ())) for key in ("evidence", "tried_on")}
+    return _read(Lesson, {**data, **lists})
 
 
 def _read(kind: type[T], data: Mapping[str, Any]) -> T:

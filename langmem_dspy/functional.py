@@ -7,31 +7,62 @@ from typing import Any
 
 import dspy
 
+from langmem_dspy.errors import InputError
+from langmem_dspy.memories.known import read_existing
+from langmem_dspy.memories.schemas import Schemas, as_text
 from langmem_dspy.model_functions import ModelFunction
+from langmem_dspy.optimizers.core_memories import set_aside
 from langmem_dspy.optimizers.credit import CreditAssigner
 from langmem_dspy.optimizers.kinds import Kind, make_proposer
 from langmem_dspy.optimizers.prompts import Prompt, as_prompt, as_prompts, is_frozen
+from langmem_dspy.optimizers.proposing import DEFAULT_GUIDANCE
 from langmem_dspy.optimizers.rollouts import in_threads
-from langmem_dspy.optimizers.trajectories import read_trajectories
+from langmem_dspy.optimizers.trajectories import Trajectory, read_trajectories
 
 _AT_ONCE = 8  # prompts revised at the same time
 
 
 class _OptimizePrompt(ModelFunction):
-    """optimize(trajectories, prompt) -> the improved prompt as text."""
+    """optimize(trajectories, prompt, memories=None) -> the improved prompt as text."""
 
-    _inputs = ("trajectories", "prompt")
+    _inputs, _optional = ("trajectories", "prompt"), ("memories",)
 
     def __init__(self, model: str | dspy.BaseLM | None, kind: str, config: Mapping[str, Any] | None) -> None:
         super().__init__(model)
-        self.proposer = make_proposer(kind, config)
+        settings = dict(config or {})
+        self.core_memories = settings.pop("core_memories", False)
+        if not isinstance(self.core_memories, bool):
+            raise InputError(f"core_memories in config is True or False, got {self.core_memories!r}")
+        self.proposer = make_proposer(kind, settings)
 
-    def _run(self, trajectories: Any, prompt: str | Prompt | Mapping[str, Any]) -> str:
+    def _run(self, trajectories: Any, prompt: str | Prompt | Mapping[str, Any], memories: Any = None) -> str:
         given = as_prompt(prompt)
         read = read_trajectories(trajectories, [given["name"]])
-        if not read or is_frozen(given):
+        known = _read_memories(memories)
+        if is_frozen(given):
             return given["prompt"]
-        return self.proposer(prompt=given, trajectories=read).prompt
+        if self.core_memories:
+            return self._with_core_memories(given, read, known)
+        return self.proposer(prompt=given, trajectories=read, memories=known or ()).prompt if read else given["prompt"]
+
+    def _with_core_memories(self, given: Prompt, read: list[Trajectory], known: list[str] | None) -> str:
+        """The revised prompt around its block of core memories, which is brought up to date without a model."""
+        aside = set_aside(given["prompt"], known)
+        if not read:
+            return aside.back_in(aside.text)
+        asked = given.get("update_instructions") or DEFAULT_GUIDANCE["update_instructions"]
+        open_prompt = Prompt(
+            **{**given, "prompt": aside.text, "update_instructions": f"{asked} {aside.note()}".strip()}
+        )
+        return aside.back_in(self.proposer(prompt=open_prompt, trajectories=read, memories=aside.held).prompt)
+
+
+def _read_memories(memories: Any) -> list[str] | None:
+    """Memories in any form as texts, each once."""
+    if memories is None:
+        return None
+    texts = (as_text(known.content).strip() for known in read_existing(memories, Schemas(None), "memories"))
+    return list(dict.fromkeys(filter(None, texts)))
 
 
 class _OptimizePrompts(ModelFunction):
@@ -75,11 +106,16 @@ def create_prompt_optimizer(
     kind: Kind = "gradient",
     config: Mapping[str, Any] | None = None,
 ) -> _OptimizePrompt:
-    """`optimize(trajectories, prompt) -> str`: learn from conversations and feedback to improve one prompt.
+    """`optimize(trajectories, prompt, memories=None) -> str`: improve one prompt, by conversations and feedback.
 
     Also `await optimize.acall(...)`, `optimize.invoke({"trajectories": ..., "prompt": ...})` and `ainvoke`.
-    `config`: `max_reflection_steps`, `min_reflection_steps` (gradient, metaprompt), `max_input_tokens`; other keys
-    raise. Without trajectories, or with none that has content, the prompt comes back as given, for 0 calls.
+    `config`: `max_reflection_steps`, `min_reflection_steps` (gradient, metaprompt), `max_input_tokens`,
+    `core_memories`; other keys raise. Without trajectories, or with none that has content, the prompt comes back as
+    given, for 0 calls.
+
+    `memories` (texts, store items, `ExtractedMemory`, dicts) are shown beside the trajectories. With
+    `core_memories=True` they also stand in the prompt, in a block `<core_memories>` at its end or where you put one:
+    kept to just the memories given, trajectories or not, and as it is when none are given; no model writes there.
     """
     return _OptimizePrompt(model, kind, config)
 

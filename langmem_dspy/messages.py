@@ -25,7 +25,10 @@ ROLES = {
 }  # fmt: skip
 
 # Tags our renderings use. Inside anyone's text they are escaped, so that no text can end its own frame.
-TAGS = ("trajectory", "conversation", "feedback", "message", "prompt", "memory", "step", "inputs", "outputs")
+TAGS = (
+    "trajectory", "conversation", "feedback", "message", "prompt", "memory", "memories", "core_memories", "step",
+    "inputs", "outputs",
+)  # fmt: skip
 _TAG = re.compile(rf"<(?=/?(?:{'|'.join(TAGS)})\b)", re.IGNORECASE)
 _MEDIA = re.compile(r"image|audio|video|file|document|media", re.IGNORECASE)
 _FIELD_MARKER = re.compile(r"\[\[(?= ## )")  # DSPy's ChatAdapter splits replies at these

@@ -68,23 +68,22 @@ class Known:
         return self.schema, self._said[1]
 
 
-def read_existing(existing: Any, schemas: Schemas) -> list[Known]:
-    """Known memories in their order. Raises `InputError` for a form that cannot be read."""
+def read_existing(existing: Any, schemas: Schemas, name: str = "existing") -> list[Known]:
+    """Known memories in their order. Raises `InputError`, by the `name` of the argument, for what cannot be read."""
     if existing is None:
         return []
     if isinstance(existing, Mapping) and not _is_entry(existing):
         existing = list(existing.items())
     if isinstance(existing, str | bytes | Mapping | BaseModel) or not isinstance(existing, Iterable):
-        raise InputError(f"existing is a list of memories, got {_shown(existing)}; give a list of {_FORMS}")
-    return [_read(entry, schemas, i) for i, entry in enumerate(existing)]
+        raise InputError(f"{name} is a list of memories, got {_shown(existing)}; give a list of {_FORMS}")
+    return [_read(entry, schemas, f"{name}[{i}]") for i, entry in enumerate(existing)]
 
 
 def _is_entry(value: Mapping[Any, Any]) -> bool:
     return {"id", "content"} <= set(value) or {"key", "value"} <= set(value)
 
 
-def _read(entry: Any, schemas: Schemas, position: int) -> Known:
-    where = f"existing[{position}]"
+def _read(entry: Any, schemas: Schemas, where: str) -> Known:
     if isinstance(entry, str | BaseModel):
         return _known(str(uuid.uuid4()), None, entry, schemas, where)
     if hasattr(entry, "key") and isinstance(getattr(entry, "value", None), Mapping):

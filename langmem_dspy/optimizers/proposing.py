@@ -13,13 +13,15 @@ from typing import Any
 import dspy
 
 from langmem_dspy.errors import InputError, ReplyError
+from langmem_dspy.messages import estimated_tokens
+from langmem_dspy.optimizers.core_memories import sections
 from langmem_dspy.optimizers.lessons import Draft, applied, drafts_of_rewrite
 from langmem_dspy.optimizers.prompts import Prompt, as_prompt, broken_by, is_frozen
 from langmem_dspy.optimizers.revision import Reviser, Revision
 from langmem_dspy.optimizers.trajectories import Trajectory, fit, read_trajectories
 from langmem_dspy.replies import Asking
 
-_DEFAULTS = {
+DEFAULT_GUIDANCE = {
     "when_to_update": "Whenever the feedback shows that it should behave differently.",
     "update_instructions": "Keep the prompt short and its structure as it is.",
 }
@@ -46,15 +48,16 @@ class Proposer(dspy.Module):
         """The revision that the rendered `evidence` calls for. Raises `ReplyError` when the model gave no answer."""
         raise NotImplementedError
 
-    def forward(self, prompt: str | Prompt, trajectories: Any) -> dspy.Prediction:
+    def forward(self, prompt: str | Prompt, trajectories: Any, memories: Sequence[str] = ()) -> dspy.Prediction:
         """Prediction(prompt, rationale, changed, declined): `prompt` is the given text unless `changed`.
 
+        `memories` are evidence beside the trajectories: what is known from earlier conversations.
         Raises `InputError` for what cannot be read and `dspy.LMError` for faults of the model; an answer that cannot
         be used only leaves the prompt as it was, with the reason in `declined`.
         """
         prompt = as_prompt(prompt)
         read = read_trajectories(trajectories, [prompt["name"]])
-        evidence = self.evidence(prompt, read)
+        evidence = self.evidence(prompt, read, memories)
         revision = Revision(prompt["prompt"], False)
         if evidence:
             try:
@@ -68,11 +71,18 @@ class Proposer(dspy.Module):
             declined=revision.declined,
         )
 
-    def evidence(self, prompt: Prompt, trajectories: list[Trajectory]) -> list[str]:
-        """The trajectories as few texts, of each only what concerns this prompt; none for one that never changes."""
+    def evidence(self, prompt: Prompt, trajectories: list[Trajectory], memories: Sequence[str] = ()) -> list[str]:
+        """The trajectories as few texts, of each only what concerns this prompt; none for one that never changes.
+
+        Each comes with the memories; those of many that do not fit beside it are texts of their own.
+        """
+        if is_frozen(prompt) or not trajectories:
+            return []
         named = any(trajectory.speaks_of(prompt["name"]) for trajectory in trajectories)
         focus = prompt["name"] if named else None
-        return [] if is_frozen(prompt) else fit(trajectories, self.max_input_tokens, focus)
+        known, *more = sections(memories, self.max_input_tokens // 2) or [""]
+        room = self.max_input_tokens - (estimated_tokens(known) if known else 0)
+        return ["\n\n".join(filter(None, (known, text))) for text in fit(trajectories, room, focus)] + more
 
     def drafts(self, prompt: Prompt, trajectories: list[Trajectory], known: Sequence[Draft]) -> list[Draft]:
         """Changes to this prompt, line by line, beyond those `known` already. Raises `ReplyError`."""
@@ -80,7 +90,7 @@ class Proposer(dspy.Module):
 
     def guidance(self, prompt: Prompt) -> dict[str, str]:
         """What the owner says about changing this prompt, as inputs for a signature."""
-        return {key: str(prompt.get(key) or default) for key, default in _DEFAULTS.items()}
+        return {key: str(prompt.get(key) or default) for key, default in DEFAULT_GUIDANCE.items()}
 
     def set_reflection_steps(self, most: int, least: int) -> None:
         """Check and keep how often the model may, and must, look at the evidence."""

@@ -23,6 +23,13 @@ class Column:
         self._room = np.array(values, dtype=dtype)
         self.size = len(self._room)
 
+    @classmethod
+    def over(cls, array: NDArray[Any]) -> Column:
+        """A column of what is in `array`, which is read and never written: appending begins with a copy."""
+        column = cls([], array.dtype)
+        column._room, column.size = array, len(array)
+        return column
+
     @property
     def array(self) -> NDArray[Any]:
         return self._room[: self.size]

@@ -32,8 +32,9 @@ logger = logging.getLogger(__name__)
 
 _KINDS: tuple[Any, ...] = (np.int64, np.bool_, np.bool_, np.int64, np.int64)
 _ROWS = 10_000  # at a time
+_PAGE = 512  # words of 8 bytes
 _ABANDONED = 3600  # seconds after which a file that was never finished is a killed process's
-_MAGIC = b"langmem_dspy.2\n\x00"
+_MAGIC = b"langmem_dspy.3\n\x00"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Snapshots:
         """The shard of a namespace as it was saved, its vectors left in their file; None if none can be trusted."""
         for file in sorted(self.folder.glob(f"{_prefix(path, generation)}*.codes"), reverse=True):
             try:
-                header, parts = _parts(file.read_bytes())
+                header, parts = _parts(_mapped(file))
                 stamp = Stamp(**header["stamp"])
                 if (stamp.path, stamp.generation, stamp.epoch) == (path, generation, epoch):
                     return _shard(stamp, header["index"], parts, file.with_suffix(".vectors")), stamp
@@ -101,7 +102,7 @@ class Snapshots:
         problems = []
         for file in sorted(self.folder.glob("*.codes")) if self.folder.is_dir() else []:
             try:
-                header, _ = _parts(file.read_bytes())
+                header, _ = _parts(_mapped(file))
                 stamp = Stamp(**header["stamp"])
                 if _checksum(file.with_suffix(".index")) != header["index"]:
                     raise ValueError("its index has another checksum")
@@ -121,13 +122,14 @@ def _shard(stamp: Stamp, checksum: int, parts: list[memoryview], vectors: Path) 
     n, width = stamp.size, stamp.width
     shard = Shard(stamp.path, width)
     owners, more, *columns = parts
-    arrays = [np.frombuffer(part, kind) for part, kind in zip(columns, _KINDS, strict=False)]
+    arrays = [np.require(np.frombuffer(part, kind), None, "A") for part, kind in zip(columns, _KINDS, strict=False)]
     if any(len(array) != n for array in arrays):
         raise ValueError("the columns do not fit each other")
-    shard.ids, shard.alive, shard.has_vector = map(_column, arrays[:3])
+    shard.ids, shard.has_vector = Column.over(arrays[0]), Column.over(arrays[2])
+    shard.alive = _column(arrays[1])
     shard.timed = len(arrays) > 3
-    times = arrays[3:] or [np.full(n, always, np.int64) for always in (-ALWAYS, ALWAYS)]
-    shard.valid_from, shard.valid_to = map(_column, times)
+    times = arrays[3:] or [np.broadcast_to(np.int64(always), n) for always in (-ALWAYS, ALWAYS)]
+    shard.valid_from, shard.valid_to = map(Column.over, times)
     shard.dead, shard.without_vector = (n - int(np.count_nonzero(array)) for array in arrays[1:3])
     shard.vectors = Blocks(width, FileRows(vectors, n, width))
     if len(more):
@@ -137,7 +139,7 @@ def _shard(stamp: Stamp, checksum: int, parts: list[memoryview], vectors: Path) 
     codes = vectors.with_suffix(".index")
     if _checksum(codes) != checksum:
         raise ValueError("its index has another checksum")
-    index = faiss.read_index(str(codes))
+    index = faiss.read_index(str(codes), faiss.IO_FLAG_MMAP_IFC)
     if index.ntotal != n or index.d != width:
         raise ValueError("the index does not fit the vectors")
     shard.quantized = Quantized(index, n, map_fine(vectors, n, width))
@@ -146,8 +148,9 @@ def _shard(stamp: Stamp, checksum: int, parts: list[memoryview], vectors: Path) 
 
 def map_fine(vectors: Path, n: int, width: int) -> Fine:
     """The one-byte codes that lie beside a file of vectors."""
-    with vectors.with_suffix(".fine").open("rb") as opened:
-        mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    mapping = _mapped(vectors.with_suffix(".fine"))
+    if hasattr(mapping, "madvise"):
+        mapping.madvise(mmap.MADV_RANDOM)  # a search reads rows here and there
     if len(mapping) != n * (width + 4):
         raise ValueError("the one-byte codes are cut off")
     codes = np.frombuffer(mapping, np.int8, n * width).reshape(n, width)
@@ -182,20 +185,33 @@ def _write_codes(target: Path, shard: Shard, quantized: Quantized, stamp: Stamp)
     parts = [shard.owners.array.tobytes(), more, *(column.array[:n].tobytes() for column in columns)]
     facts = {"stamp": asdict(stamp), "index": _checksum(index), "sizes": [len(part) for part in parts]}
     header, checksum = json.dumps(facts).encode(), 0
+    header += b" " * (-len(header) % 8)  # what is mapped after it is aligned
     with _aside(target) as file:
         file.write(_MAGIC + len(header).to_bytes(8, "little") + header)
         for part in parts:
             file.write(part)
-            checksum = zlib.crc32(part, checksum)
+            checksum = _folded(part, checksum)
         file.write(zlib.crc32(header, checksum).to_bytes(4, "little"))
 
 
 def _checksum(file: Path) -> int:
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        return zlib.crc32(mapped)
+    return _folded(_mapped(file))
 
 
-def _parts(data: bytes) -> tuple[dict[str, Any], list[memoryview]]:
+def _folded(data: Any, checksum: int = 0) -> int:
+    """The CRC of the sums of the pages of `data`: it notices what is damaged, lost or misplaced at memory's speed."""
+    view = memoryview(data)
+    n = len(view) // (8 * _PAGE)
+    sums = np.frombuffer(view, np.uint64, n * _PAGE).reshape(n, _PAGE).sum(axis=1, dtype=np.uint64)
+    return zlib.crc32(view[8 * _PAGE * n :], zlib.crc32(sums.tobytes(), checksum))
+
+
+def _mapped(file: Path) -> mmap.mmap:
+    with file.open("rb") as opened:
+        return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _parts(data: mmap.mmap) -> tuple[dict[str, Any], list[memoryview]]:
     if data[: len(_MAGIC)] != _MAGIC:
         raise ValueError("not a snapshot")
     view, at = memoryview(data), len(_MAGIC) + 8
@@ -206,7 +222,7 @@ def _parts(data: bytes) -> tuple[dict[str, Any], list[memoryview]]:
     parts, checksum = [], 0
     for length in header["sizes"]:
         parts.append(view[at : at + length])
-        checksum = zlib.crc32(parts[-1], checksum)
+        checksum = _folded(parts[-1], checksum)
         at += length
     if bytes(view[at:]) != zlib.crc32(raw, checksum).to_bytes(4, "little"):
         raise ValueError("its checksum does not fit")

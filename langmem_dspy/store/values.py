@@ -20,7 +20,8 @@ def dump(value: Any) -> str:
     """`value`, a mapping, as JSON text; raises `InputError` naming the path of what JSON cannot hold unchanged."""
     if not isinstance(value, Mapping):
         raise InputError(f"a stored value is a mapping such as {{'content': 'text'}}, not {type(value).__name__}")
-    _check(value, "value", 0)
+    if not _is_simple(value):
+        _check(value, "value", 0)
     try:
         return orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS, default=_plain).decode()
     except TypeError as error:
@@ -68,6 +69,23 @@ def check_index(index: Any) -> Index:
     if isinstance(index, list | tuple) and all(isinstance(p, str) and (p == "$" or _steps(p)) for p in index):
         return list(index)
     raise InputError(f"index is None, False or a list of paths such as ['title', 'parts[*].text'], not {index!r}")
+
+
+def _is_simple(value: Mapping[Any, Any]) -> bool:
+    """Whether a value is as most are, a flat one of ASCII texts and small numbers, in which nothing can be wrong."""
+    for name, part in value.items():
+        kind = type(part)
+        if kind is str:
+            if "\x00" in part or not part.isascii():
+                return False
+        elif kind is int:
+            if not -_INT_LIMIT <= part < _INT_LIMIT:
+                return False
+        elif kind is not bool and part is not None:
+            return False
+        if type(name) is not str or "\x00" in name or not name.isascii():
+            return False
+    return True
 
 
 def _check(value: Any, path: str, depth: int) -> None:

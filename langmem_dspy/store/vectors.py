@@ -76,6 +76,8 @@ class Vectors:
         texts: Sequence[Sequence[str]],
     ) -> None:
         """Store the `(parts, d)` vectors of the revisions `seqs`, inside their transaction."""
+        if all(vector is None for vector in vectors):
+            return
         self._claim(connection, vectors)
         rows, hashes = [], []
         for seq, vector, parts in zip(seqs, vectors, texts, strict=True):
@@ -84,7 +86,8 @@ class Vectors:
             rows.append((seq, vector.tobytes()))
             hashes += [(text_hash(text), seq, part) for part, text in enumerate(parts)]
         connection.executemany(f"INSERT INTO {self.table} VALUES (?, ?)", rows)
-        connection.executemany(f"INSERT OR IGNORE INTO embedded_{self.generation} VALUES (?, ?, ?)", hashes)
+        if hashes:
+            connection.executemany(f"INSERT OR IGNORE INTO embedded_{self.generation} VALUES (?, ?, ?)", hashes)
 
     def _claim(self, connection: sqlite3.Connection, vectors: Sequence[NDArray[np.float32] | None]) -> None:
         _check_generation(connection, self.generation)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -46,13 +45,15 @@ def content_terms(text: str) -> list[str]:
 
 def pack_terms(text: str) -> bytes:
     """The distinct terms of a text with their counts (up to 255), as `unpack_terms` reads them."""
-    ids = map(_word_id, _WORD.findall(text.lower())) if text.isascii() else map(term_id, terms(text))
-    counts = Counter(ids)
+    packed = map(_packed_word, _WORD.findall(text.lower())) if text.isascii() else map(_packed, terms(text))
+    found = list(packed)
+    distinct = dict.fromkeys(found, 1)
+    if len(distinct) < len(found):
+        distinct = Counter(found)
     try:
-        packed = bytes(counts.values())
+        return b"".join([*distinct, bytes(distinct.values())])
     except ValueError:
-        packed = bytes(min(count, 255) for count in counts.values())
-    return struct.pack(f"<{len(counts)}Q", *counts) + packed
+        return b"".join([*distinct, bytes(min(count, 255) for count in distinct.values())])
 
 
 def unpack_terms(packed: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
@@ -75,10 +76,14 @@ def term_id(term: str) -> int:
     return int.from_bytes(blake2b(term.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
+def _packed(term: str) -> bytes:
+    return term_id(term).to_bytes(8, "little")
+
+
 @lru_cache(maxsize=262_144)
-def _word_id(word: str) -> int:
+def _packed_word(word: str) -> bytes:
     # For ASCII the way over `terms` is one look-up: most of the cost of a put would be here.
-    return term_id(stem(word))
+    return _packed(stem(word))
 
 
 def _pairs(word: str) -> list[str]:

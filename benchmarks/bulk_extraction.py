@@ -107,7 +107,7 @@ def main() -> None:
         for name, work in rows.items():
             found[name].append(measure(work))
     print(f"{count} conversations, {concurrency} at once, {latency:g} s each: ideal {ideal:.2f} s")
-    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; the best of {options.rounds} rounds, and the middle")
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; best and middle of {options.rounds} rounds")
     print(f"{'':<22} {'wall s':>7} {'x ideal':>8} {'CPU ms each':>12} {'middle':>8}")
     for name, measured in found.items():
         wall, cpu = min(measured)

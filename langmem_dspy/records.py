@@ -154,7 +154,12 @@ class PutOp(NamedTuple):
 
 
 class SearchOp(NamedTuple):
-    """Find items in a namespace and below it. See `FaissStore.search` for what the options mean."""
+    """Find items in a namespace and below it.
+
+    `as_of`: what holds at that time, by `valid_from` and `valid_to`; None is now. What was replaced or deleted since
+    then is found as it stood, unless what took its place has times of its own. That reads the namespace anew.
+    `explain` gives the parts of each score. `query_vector`, of unit length, is taken instead of an embedder's.
+    """
 
     namespace_prefix: Namespace
     filter: dict[str, Any] | None = None

@@ -189,7 +189,10 @@ class FaissStore(BatchStore):
         ranking = self.ranking if query is not None else Ranking()
         with self._reading() as (reader, status), self._index.lock:
             self._index.follow(reader, status)
-            found = search(op, scope, query, self._index, reader, ranking.pool)
+            index, past = self._index, reader.past(scope.as_of) if scope.as_of < scope.now else None
+            if past is not None:
+                index, reader = index.aside(), past
+            found = search(op, scope, query, index, reader, ranking.pool)
         if ranking.reorders:  # outside of the lock: a reranker may be a model
             found = reordered(found, op, ranking, scope.now)
         if op.refresh_ttl and (kept := [item for item in found if item.expires_at is not None]):

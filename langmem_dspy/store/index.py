@@ -66,10 +66,17 @@ class Index:
 
     def fork(self, vectors: Vectors) -> Index:
         """An index of the same shards whose changes are its own; it quantizes nothing."""
-        forked = Index(vectors, None)
+        forked = self.aside()
+        forked.vectors = vectors
         forked._shards = {path: shard.fork() for path, shard in self._shards.items()}
-        forked._status, forked._width, forked._quantizes = self._status._replace(epoch=0), self._width, False
+        forked._status = self._status._replace(epoch=0)
         return forked
+
+    def aside(self) -> Index:
+        """An index without shards yet, to read those of another state of the log; it quantizes nothing."""
+        aside = Index(self.vectors, None)
+        aside._status, aside._width, aside._quantizes = self._status, self._width, False
+        return aside
 
     def change_over(self, vectors: Vectors) -> None:
         """Go on with the vectors of another generation."""

@@ -28,7 +28,12 @@ CREATE TABLE generations (
 INSERT INTO meta VALUES ('generation', 0), ('epoch', 0);
 """
 
-_STEPS = (_STEP_1,)
+# What was replaced or deleted since a time, for a search as of then.
+_STEP_2 = """
+CREATE INDEX revisions_replacing ON revisions (at) WHERE replaces IS NOT NULL;
+"""
+
+_STEPS = (_STEP_1, _STEP_2)
 VERSION = len(_STEPS)
 
 

@@ -76,6 +76,16 @@ class Reader:
                 f"AND b.version = a.version + 1 AND b.seq <= {until}))"
             )
 
+    def past(self, time: int) -> Reader | None:
+        """Reads what the log held at `time`; None if nothing was replaced or deleted since."""
+        if not self._sql.execute(
+            "SELECT EXISTS (SELECT 1 FROM revisions WHERE at > ? AND replaces IS NOT NULL)", (time,)
+        ).fetchone()[0]:
+            return None
+        reader = Reader(self._sql, self._until)
+        reader._live = _held_at(time)
+        return reader
+
     def status(self) -> Status:
         return Status(
             *self._sql.execute(
@@ -204,6 +214,29 @@ class Reader:
     @property
     def _bound(self) -> int:
         return 2**62 if self._until is None else self._until
+
+
+# Of each key what stood there at a time, or what was written since where nothing did. Where the newest revision says
+# itself when it holds, that one alone counts: it may be a late correction.
+_STOOD = (
+    "{x}.at <= {time} AND {x}.action = {put} AND NOT EXISTS (SELECT 1 FROM revisions later WHERE later.ns = {x}.ns "
+    "AND later.key = {x}.key AND later.version = {x}.version + 1 AND later.at <= {time})"
+)
+_TIMED = (
+    "EXISTS (SELECT 1 FROM heads t JOIN revisions u ON u.seq = t.seq WHERE t.ns = {x}.ns AND t.key = {x}.key "
+    "AND (u.valid_from IS NOT NULL OR u.valid_to IS NOT NULL))"
+)
+
+
+def _held_at(time: int) -> str:
+    """Heads as of `time`, in the place of the table of heads."""
+    old, new = ({"x": x, "time": int(time), "put": PUT} for x in ("r", "h"))
+    stood, before = _STOOD.format(**old), "SELECT 1 FROM revisions r WHERE r.ns = h.ns AND r.key = h.key AND "
+    return (
+        f"(SELECT h.ns, h.key, h.seq, h.expires FROM heads h WHERE {_TIMED.format(**new)} OR NOT EXISTS "
+        f"({before}{stood}) UNION ALL "
+        f"SELECT r.ns, r.key, r.seq, NULL FROM revisions r WHERE {stood} AND NOT {_TIMED.format(**old)})"
+    )
 
 
 _NS = "SELECT id FROM namespaces WHERE path = ?"

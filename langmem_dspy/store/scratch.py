@@ -64,6 +64,9 @@ class LayeredReader(Reader):
     def __init__(self, below: Reader, above: Reader, fork: Status):
         self._below, self._above, self._fork = below, above, fork
 
+    def past(self, time: int) -> Reader | None:
+        return None  # to be tried out is what holds now; past revisions are asked of the store itself
+
     def status(self) -> Status:
         below, above = self._below.status(), self._above.status()
         if (below.epoch, below.generation) != (self._fork.epoch, self._fork.generation):

@@ -267,3 +267,20 @@ def _handle(text, word):
     from fakes import input_field
 
     return next(line.partition(":")[0] for line in input_field(text, "known_memories").splitlines() if word in line)
+
+
+def test_a_contradicted_fact_is_superseded_and_found_as_of_then_and_in_the_history():
+    moment = [1_700_000_000.0]
+    with FaissStore(clock=lambda: moment[0]) as store:
+        lm = memory_lm([insert("Ann lives in Bern")], [update("m1", "Ann lives in Rome")])
+        with dspy.context(lm=lm):
+            (first,) = MemoryStoreManager(store=store)(messages="I live in Bern")["items"]
+            then = first.updated_at
+            moment[0] += 3600
+            (second,) = MemoryStoreManager(store=store)(messages="I have moved from Bern to Rome")["items"]
+        moment[0] += 3600
+        assert second.key == first.key
+        (now,), (held,) = (store.search(NS, query="where does Ann live?", as_of=time) for time in (None, then))
+        assert now.value["content"] == "Ann lives in Rome" and held.value["content"] == "Ann lives in Bern"
+        said = [revision.value["content"] for revision in store.history(NS, first.key)]
+        assert said == ["Ann lives in Bern", "Ann lives in Rome"]

@@ -115,3 +115,84 @@ def test_neighbours_in_a_conversation_are_context(store):
     assert found[1].explanation["lexical"] == 0 < found[1].explanation["context"]
     store.delete(ANN, "t0")
     assert store.search(ANN, query="puppy", min_score=0.01) == []
+
+
+# --- as of a time before a change ---
+
+
+def moment(clock):
+    """This moment; the next change comes a minute later."""
+    now = datetime.fromtimestamp(clock.now, UTC)
+    clock.pass_minutes(1)
+    return now
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "lexical", "dense"])
+@pytest.mark.parametrize("query", ["Ann lives in town", None])
+def test_a_search_as_of_then_finds_what_was_replaced_or_deleted_since(store, clock, mode, query):
+    before = moment(clock)
+    store.put(ANN, "home", {"content": "Ann lives in Bern"})
+    store.put(ANN, "job", {"content": "Ann works in town"})
+    store.put((*ANN, "pets"), "cat", {"content": "Ann lives with a cat in town"})
+    then = moment(clock)
+    store.put(ANN, "home", {"content": "Ann lives in Rome"})
+    store.delete((*ANN, "pets"), "cat")
+    store.put(ANN, "new", {"content": "Ann lives by the sea"})
+
+    def found(**options):
+        return {item.value["content"] for item in store.search(ANN, query=query, mode=mode, **options)}
+
+    now = {"Ann lives in Rome", "Ann works in town", "Ann lives by the sea"}
+    assert found() == found(as_of=moment(clock)) == now
+    # What was learned later, with no word on since when it holds, holds then too.
+    held = {"Ann lives in Bern", "Ann works in town", "Ann lives with a cat in town", "Ann lives by the sea"}
+    assert found(as_of=then) == held
+    assert found(as_of=then, filter={"content": "Ann lives in Bern"}) == {"Ann lives in Bern"}
+    assert len(store.search(ANN, query=query, mode=mode, as_of=then, limit=2, offset=1)) == 2
+    assert found(as_of=before) == now and found() == now
+    assert store.check() == []
+
+
+def test_each_of_many_states_is_found_as_it_stood(store, clock):
+    times = []
+    for i in range(5):
+        store.put(ANN, "k", {"content": f"state {i}"})
+        times.append(moment(clock))
+    store.delete(ANN, "k")
+    gone = moment(clock)
+    store.put(ANN, "k", {"content": "state again"})
+    clock.pass_minutes(1)
+    for i, time in enumerate(times):
+        assert [item.value["content"] for item in store.search(ANN, query="state", as_of=time)] == [f"state {i}"]
+    store.put(ANN, "other", {"content": "x"})
+    clock.pass_minutes(1)
+    for change in (None, {"content": "y"}):  # whatever else was changed since
+        if change:
+            store.put(ANN, "other", change)
+            clock.pass_minutes(1)
+        found = store.search(ANN, query="state", as_of=gone, min_score=0.1)
+        assert [item.value["content"] for item in found] == ["state again"]
+
+
+def test_what_says_itself_when_it_holds_counts_alone(store, clock):
+    store.put(ANN, "home", {"content": "Ann lives in Bern"})
+    then = moment(clock)
+    store.put(ANN, "home", {"content": "Ann lives in Rome"}, valid_from=then - timedelta(days=9))
+    clock.pass_minutes(1)
+    assert [item.value["content"] for item in store.search(ANN, query="Ann", as_of=then)] == ["Ann lives in Rome"]
+    assert store.search(ANN, query="Ann", as_of=then - timedelta(days=10)) == []
+
+
+def test_a_store_made_before_searches_of_the_past_is_taken_along(tmp_path, clock):
+    import sqlite3
+
+    with FaissStore(tmp_path / "s", clock=clock) as store:
+        store.put(ANN, "k", {"content": "one"})
+        then = moment(clock)
+        store.put(ANN, "k", {"content": "two"})
+    with sqlite3.connect(tmp_path / "s" / "memories.sqlite") as sql:
+        sql.executescript("DROP INDEX revisions_replacing; PRAGMA user_version = 1")
+    sql.close()
+    clock.pass_minutes(1)
+    with FaissStore(tmp_path / "s", clock=clock) as store:
+        assert [item.value["content"] for item in store.search(ANN, as_of=then)] == ["one"]

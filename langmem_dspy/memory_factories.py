@@ -24,7 +24,7 @@ from langmem_dspy.memories.tools import (
     search_memory_tool,
 )
 from langmem_dspy.model_functions import ModelFunction
-from langmem_dspy.namespaces import current_store
+from langmem_dspy.namespaces import current_store, is_langgraph_store
 from langmem_dspy.records import Index, Item, SearchItem, SearchMode, Store
 
 logger = logging.getLogger(__name__)
@@ -35,13 +35,15 @@ Template: TypeAlias = str | Sequence[str]
 
 def find_store(store: Store | None) -> Store:
     """`store`, else the current one, else one in-memory store of this process, with a warning once; LangGraph's too."""
-    return current_store(store, default=_in_memory, adapt=_from_langgraph)
+    return current_store(store, default=_in_memory, adapt=_adapted)
 
 
-def _from_langgraph(store: Any) -> Store:
+def _adapted(store: Any) -> Any:
+    if not is_langgraph_store(store):
+        return store
     from langmem_dspy.integrations.langgraph import from_langgraph
 
-    return from_langgraph(store)
+    return from_langgraph(store)  # held at once: a copied program shares it, where LangGraph's own would be copied too
 
 
 def _in_memory() -> Any:
@@ -187,7 +189,7 @@ def create_memory_store_enricher(
     flags = {"enable_inserts": enable_inserts, "enable_updates": enable_updates, "enable_deletes": enable_deletes}
     manager = MemoryStoreManager(
         MemoryManager(schemas, instructions=instructions, kind=kind, **flags),
-        store,
+        _adapted(store),
         namespace=namespace,
         query_model=query_model,
         query_limit=query_limit,
@@ -213,7 +215,7 @@ def create_manage_memory_tool(
 ) -> MemoryTool:
     """A tool to create, update and delete memories. `namespace_prefix` is LangMem's other name of `namespace`."""
     return manage_memory_tool(
-        store,
+        _adapted(store),
         namespace=_one_namespace(namespace, namespace_prefix),
         kind=kind,
         schema=schema,
@@ -238,7 +240,7 @@ def create_search_memory_tool(
 ) -> MemoryTool:
     """A tool by which an agent searches memories; `min_score`, `filter` and `mode` bind each of its searches."""
     return search_memory_tool(
-        store,
+        _adapted(store),
         namespace=_one_namespace(namespace, namespace_prefix),
         limit=limit,
         min_score=min_score,
@@ -265,7 +267,7 @@ def create_memory_searcher(
 ) -> Search:
     """`searcher(messages, **namespace_variables) -> list[SearchItem]`: a model writes the queries of one batch."""
     searcher = MemorySearcher(
-        store,
+        _adapted(store),
         namespace=namespace,
         write_queries=True,
         query_limit=query_limit,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.errors import ConflictError, InputError, NamespaceError, StoreError
 from langmem_dspy.integrations.extras import optional
+from langmem_dspy.integrations.langgraph_scratch import LangGraphScratch, empty_beside
 from langmem_dspy.namespaces import check_namespace, is_langgraph_store
 from langmem_dspy.records import GetOp, Item, ListNamespacesOp, Namespace, Op, PutOp, SearchItem, SearchOp
 from langmem_dspy.store.verbs import BatchStore
@@ -44,6 +45,10 @@ class LangGraphStore(BatchStore):
         self.store = store
         with _LOCKS_LOCK:
             self._lock = _LOCKS.setdefault(store, threading.Lock())
+
+    def scratch(self) -> LangGraphScratch:
+        """This store to try things out on: what is written there stays there, in memory."""
+        return LangGraphScratch(self, empty_beside(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LangGraphStore:
         return self

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 import dspy
 import pytest
+from fakes import chat, fake_lm
+from programs import reviewer, wants
 
 from langmem_dspy.errors import ConflictError, InputError, NamespaceError, StoreError
 from langmem_dspy.integrations.langgraph import from_langgraph
@@ -19,6 +21,8 @@ from langmem_dspy.memory_factories import (
     create_search_memory_tool,
 )
 from langmem_dspy.namespaces import memory_context
+from langmem_dspy.optimizers.metaprompt import MetaPrompt
+from langmem_dspy.optimizers.teleprompter import PromptOptimizer
 from langmem_dspy.records import ListNamespacesOp, Provenance, PutOp, SearchOp
 from langmem_dspy.simulation import offline_lm
 from langmem_dspy.store.embedders import OfflineEmbedder
@@ -167,6 +171,53 @@ def test_anything_but_a_store_of_langgraph_is_refused(wrong):
 
 def test_a_copied_program_goes_on_with_the_same_store(store):
     assert copy.deepcopy(store) is store
+
+
+# --- to try things out on ---
+
+
+def test_a_scratch_view_shows_both_and_keeps_its_changes_to_itself(store, theirs):
+    for key in ("a", "b", "c"):
+        store.put(NS, key, {"content": f"pie {key}"})
+    view = store.scratch()
+    view.put(NS, "a", {"content": "pie of mine"})
+    view.delete(NS, "b")
+    view.put(("else",), "d", {"content": "pie d"})
+    assert {item.value["content"] for item in view.search(NS, query="pie")} == {"pie of mine", "pie c"}
+    assert view.search(NS, query="pie of mine")[0].key == "a"
+    assert len(view.search((), query="pie", limit=2, offset=1)) == 2
+    assert view.get(NS, "b") is None and view.get(NS, "c").value == {"content": "pie c"}
+    assert view.list_namespaces() == [("else",), NS]
+    with pytest.raises(ConflictError):
+        view.batch([PutOp(NS, "a", {"content": "x"}, if_version=store.get(NS, "a").version)])
+    view.batch([PutOp(NS, "c", {"content": "pie c2"}, if_version=store.get(NS, "c").version)])
+    again = view.scratch()
+    again.put(NS, "e", {"content": "pie e"})
+    assert again.get(NS, "a").value == {"content": "pie of mine"} and view.get(NS, "e") is None
+    assert {item.value["content"] for item in theirs.search(())} == {"pie a", "pie b", "pie c"}
+
+
+def test_compiling_a_program_leaves_no_trace_in_langgraphs_store_and_shares_it_afterwards(theirs):
+    agent = Agent(theirs)
+    lm = fake_lm(lambda text: chat(answer="x") if wants(text) == {"answer"} else reviewer(text))
+    with dspy.context(lm=lm):
+        examples = [dspy.Example(text=f"word {i}", answer="Y").with_inputs("text") for i in range(2)]
+        optimizer = PromptOptimizer(MetaPrompt(), metric=lambda gold, pred, trace=None: 0.0, max_steps=1)
+        compiled = optimizer.compile(agent, trainset=examples, valset=examples)
+        assert theirs.search(()) == []
+        compiled(text="remembered")
+    assert [item.value["content"] for item in theirs.search(NS)] == ["remembered"]
+
+
+class Agent(dspy.Module):
+    def __init__(self, store):
+        super().__init__()
+        self.say = dspy.Predict("text -> answer")
+        self.remember = create_manage_memory_tool(store)
+
+    def forward(self, text):
+        self.remember(content=text)
+        return self.say(text=text)
 
 
 # --- in our factories ---

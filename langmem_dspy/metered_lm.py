@@ -60,7 +60,7 @@ class MeteredLM(dspy.LM):
         )
         self.kwargs = {key: value for key, value in settings.items() if key not in (*extensions, "extra_body")}
         self.history = lm.history  # `lm.inspect_history()` keeps working for the LM the user holds
-        self._meter, self._role = meter, role
+        self._meter, self._role, self._metered_engine = meter, role, engine
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MeteredLM:
         return self
@@ -72,6 +72,11 @@ class MeteredLM(dspy.LM):
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         with self._cache_hits_counted(kwargs):
             return await super().acall(*args, **kwargs)
+
+    def forget(self) -> None:
+        """Forget what was answered before; the same requests are sent again."""
+        if self._metered_engine.memo is not None:
+            self._metered_engine.memo = Memo()
 
     @contextmanager
     def _cache_hits_counted(self, kwargs: Mapping[str, Any]) -> Iterator[None]:

@@ -39,6 +39,7 @@ class LessonSearch(Search):
 
     board: dict[str, Rollout] = field(default_factory=dict)  # the latest scored rollout of each training example
     learned: bool = True  # whether the last step changed anything
+    in_force_before: tuple[int, ...] = ()  # lessons, when the step began
 
     def __post_init__(self) -> None:
         frozen = [prompt["name"] for prompt in self.guided if is_frozen(prompt)]
@@ -55,6 +56,7 @@ class LessonSearch(Search):
             try:
                 stop_reason = self._learn_from_rollouts()
             except BudgetExhausted as error:
+                run.forget_since_step()  # which of the last rollouts came through depends on the threads
                 run.settle_undecided("the budget was spent before it could be judged")
                 stop_reason = f"budget: {error.limit}"
         run.best = run.candidates[self.validation.decide(run.best, self.steps).index]
@@ -89,6 +91,8 @@ class LessonSearch(Search):
     def _step(self, step: int, wave: list[str], shown: int) -> None:
         """Collect lessons from a wave and try them; where it teaches nothing new, doubt the lessons in force."""
         run, parent = self.run, self.run.best
+        run.mark_step()
+        self.in_force_before = self.ledger.in_force
         self.learned = True  # should a fault end this step, the same wave is tried again
         self._roll_out_missing(wave)
         failing = {name: self.board[name] for name in wave if name in self.board and (self.board[name].score or 0) < 1}
@@ -194,22 +198,22 @@ class LessonSearch(Search):
     ) -> tuple[Candidate | None, Verdict]:
         """Test lessons in force on examples that keep failing though nothing new is proposed; drop those that hurt."""
         effects = in_threads(lambda pair: self._effect_on(*pair), self._doubts(failing), self.num_threads)
-        touched = []
+        gains = {e.lesson.id: self.ledger.lessons[e.lesson.id].gain + e.gain for e in effects}
+        hurting = [e.lesson.id for e in effects if self.acceptance.hurts(e, gains[e.lesson.id])]
+        remaining = [i for i in self.ledger.in_force if i not in hurting]
+        after = self._roll_out(self.ledger.prompts(remaining), list(failing)) if hurting else {}
         for effect in effects:
             lesson = self.ledger.lessons[effect.lesson.id]
-            gain = lesson.gain + effect.gain
-            hurts = self.acceptance.hurts(effect, gain)
-            fate = "dropped" if hurts else "in force"
-            note = f"hurt on {effect.examples[0]}" if hurts else ""
-            self.ledger.settle(lesson.id, fate, gain, (*lesson.tried_on, *effect.examples), note)
-            if hurts:
-                touched.append(lesson.id)
-                self.ledger.reconsider(lesson)
-        if not touched:
+            fate, note = ("dropped", f"hurt on {effect.examples[0]}") if lesson.id in hurting else ("in force", "")
+            tried_on = (*lesson.tried_on, *effect.examples)
+            self.ledger.settle(lesson.id, fate, gains[lesson.id], tried_on, note)
+        if not hurting:
             return None, Verdict(False, "no change proposed")
-        self.board |= self._roll_out(self.ledger.prompts(), list(failing))
+        for lesson_id in hurting:
+            self.ledger.reconsider(self.ledger.lessons[lesson_id])
+        self.board |= after
         self.learned = True
-        return self._candidate(step, touched, wave, Verdict(True, f"{len(touched)} lessons taken back: they hurt here"))
+        return self._candidate(step, hurting, wave, Verdict(True, f"{len(hurting)} lessons taken back: they hurt here"))
 
     def _doubts(self, failing: Mapping[str, Rollout]) -> list[tuple[Lesson, str]]:
         return doubtful(self.ledger, self.board, failing)[:DOUBTS]
@@ -239,13 +243,11 @@ class LessonSearch(Search):
             judged = [c for c in run.candidates[: candidate.index] if c.accepted and c.valset_scores]
             if judged and self.validation.better(candidate, judged[-1]) is False:
                 run.best = run.candidates[parent.index]
-                return candidate, self._taken_back(lesson_ids, judged[-1])
+                return candidate, self._taken_back(judged[-1])
         return candidate, verdict
 
-    def _taken_back(self, lesson_ids: Sequence[int], better: Candidate) -> Verdict:
-        for lesson_id in lesson_ids:
-            if (lesson := self.ledger.lessons[lesson_id]).fate == "in force":
-                self.ledger.settle(lesson_id, "dropped", lesson.gain, lesson.tried_on, "worse on the valset")
+    def _taken_back(self, better: Candidate) -> Verdict:
+        self.ledger.go_back(self.in_force_before, "the prompts were worse on the valset otherwise")
         self.board.clear()  # it holds rollouts with them; those without are remembered, and cost nothing
         self.learned = False
         return Verdict(False, f"worse on the valset than candidate {better.index}")

@@ -109,6 +109,14 @@ class Ledger:
             self._retire(lesson)
             self.in_force += (lesson_id,)
 
+    def go_back(self, in_force: Iterable[int], note: str) -> None:
+        """Put these lessons in force and no others; why stands in the `note` of each that this changes."""
+        wanted = tuple(in_force)
+        for lesson_id in sorted({*wanted} ^ {*self.in_force}):
+            fate = "in force" if lesson_id in wanted else "dropped"
+            self.lessons[lesson_id] = replace(self.lessons[lesson_id], fate=fate, note=note)
+        self.in_force = wanted
+
     def _retire(self, lesson: Lesson) -> None:
         """Take out the lesson whose line this one stands in the place of."""
         for known in self._own(lesson.predictor):

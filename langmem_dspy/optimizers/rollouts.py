@@ -129,6 +129,16 @@ class RolloutRunner:
         self._known |= {(version, name): rollout for name, rollout in fresh.items() if rollout.score is not None}
         return [fresh.get(name) or self._known[version, name] for name in examples]
 
+    def known(self) -> set[tuple[str, str]]:
+        """The rollouts that are remembered, by prompts and example."""
+        return set(self._known)
+
+    def forget(self, but: set[tuple[str, str]]) -> None:
+        """Forget all rollouts but these, and every reply."""
+        self._known = {key: rollout for key, rollout in self._known.items() if key in but}
+        for lm in (*self._metered.values(), *([self._task_lm] if self._task_lm else [])):
+            lm.forget()
+
     def _roll_out(self, prompts: Mapping[str, str], name: str, example: dspy.Example) -> Rollout:
         scratch = {id(store): store.scratch() for store in self._stores}
         around = context_store()

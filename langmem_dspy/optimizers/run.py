@@ -73,6 +73,7 @@ class Run:
         self.credit: list[Mapping[str, float]] = []
         self.faults: Counter[tuple[str, str]] = Counter()
         self.lessons: list[Lesson] = []
+        self._rollouts_before: set[tuple[str, str]] = set()
 
     # --- what happened ---
 
@@ -107,6 +108,15 @@ class Run:
             limit = self.meter.spent() or "lm_calls"
             raise BudgetExhausted(limit, getattr(self.meter.budget, limit))
         return rollouts
+
+    def mark_step(self) -> None:
+        """A step begins; see `forget_since_step`."""
+        self._rollouts_before = self.runner.known() if self.runner else set()
+
+    def forget_since_step(self) -> None:
+        """Ask anew for every rollout that was made since the step began, and for every reply that is remembered."""
+        if self.runner is not None:
+            self.runner.forget(self._rollouts_before)
 
     def record(self, candidate: Candidate, split: str, scores: Mapping[str, float], step: int) -> Candidate:
         """Write down a candidate's scores by example, and tell the listeners."""

@@ -16,6 +16,7 @@ from langmem_dspy.optimizers.rollouts import Board, in_threads
 from langmem_dspy.optimizers.tracing import complaint, moved, relevance
 
 ASKING, CONTROLS = 3, 2  # examples to try a lesson on: that ask for it, and that do not
+FURTHER = 2  # examples to look at where the first ones told nothing
 
 RollOut = Callable[[Mapping[str, str], Sequence[str]], Board]  # prompts, examples -> rollouts
 
@@ -40,8 +41,13 @@ def try_lessons(
     changed = {name: moved(before[name].trajectory, after[name].trajectory) for name in after}
 
     def effect(lesson: Lesson) -> Effect:
-        spots = _spots(lesson, before, after, changed)
-        without = roll_out(ledger.prompts(i for i in everything if i != lesson.id), spots) if spots else {}
+        first, further = _spots(lesson, before, after, changed)
+        prompts = ledger.prompts(i for i in everything if i != lesson.id)
+        without = dict(roll_out(prompts, first)) if first else {}
+        for name in further:
+            if without and effect_of(lesson, after, without).gain != 0:
+                break
+            without |= roll_out(prompts, [name])
         return effect_of(lesson, after, without)
 
     effects = in_threads(effect, fresh, num_threads)
@@ -104,8 +110,13 @@ def _asking(lesson: Lesson, before: Board) -> list[str]:
     return sorted(evidence, key=lambda n: -relevance(text, before[n].trajectory, before[n].trajectory))
 
 
-def _spots(lesson: Lesson, before: Board, after: Board, changed: Mapping[str, set[str]]) -> list[str]:
-    """Where to look without the lesson: the example it most likely mended, and one that got worse, if any did."""
+def _spots(
+    lesson: Lesson, before: Board, after: Board, changed: Mapping[str, set[str]]
+) -> tuple[list[str], list[str]]:
+    """Where to look without the lesson: the example it most likely mended, and one that got worse, if any did.
+
+    And where to look further should the score there be the same: at its lowest, it hides what other faults hide.
+    """
     touched = [name for name, predictors in changed.items() if lesson.predictor in predictors]
     text = lesson.text or lesson.replaces
 
@@ -117,7 +128,8 @@ def _spots(lesson: Lesson, before: Board, after: Board, changed: Mapping[str, se
     worse = [name for name in touched if _gain(before, after, name) < -1e-9]
     if worse and spots[0] not in worse:
         spots.append(worse[0])
-    return spots
+    further = [name for name in touched if name not in spots] if spots and after[spots[0]].score == 0 else []
+    return spots, further[:FURTHER]
 
 
 def _gain(before: Board, after: Board, name: str) -> float:

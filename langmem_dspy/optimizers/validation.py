@@ -97,8 +97,11 @@ class Validation:
             pass  # what has been seen decides
         for candidate, scores in ((student, old), (result, new)):
             self.run.record(candidate, "valset", scores, step)
-        shared = old.keys() & new.keys()
-        return result if shared and fmean(new[n] - old[n] for n in shared) > -1e-9 else student
+        shared = [name for name in self.names if name in old and name in new]
+        gains = [new[name] - old[name] for name in shared]
+        # Where only a part could be seen, as good as the student is not enough: it might be luck.
+        needed = -1e-9 if len(shared) == len(self.names) else _error(gains)
+        return result if gains and fmean(gains) > needed else student
 
     def _must_save(self, left: int) -> bool:
         """Whether the budget may not reach for the rest of the valset."""
@@ -121,5 +124,10 @@ def _clear(old: Mapping[str, float], new: Mapping[str, float]) -> bool | None:
     gains = [new[name] - old[name] for name in old.keys() & new.keys()]
     if len(gains) < AT_LEAST:
         return None
-    error = max(stdev(gains), 0.05) / math.sqrt(len(gains))
-    return None if abs(fmean(gains)) < CLEAR * error else fmean(gains) > 0
+    return None if abs(fmean(gains)) < CLEAR * _error(gains) else fmean(gains) > 0
+
+
+def _error(gains: Sequence[float]) -> float:
+    """The standard error of the mean of these differences, never quite 0: few equal ones prove little."""
+    spread = stdev(gains) if len(gains) > 1 else 0.0
+    return max(spread, 0.05) / math.sqrt(max(len(gains), 1))

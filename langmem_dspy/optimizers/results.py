@@ -189,9 +189,7 @@ class DetailedResults:
             Origin(line, 0 if lesson is None else lesson.step, lesson)
             if lesson is not None or line in base.split("\n")
             else Origin(line, step)
-            for (line, lesson), (_, step) in zip(
-                origins(base, text, own), self.introduced_at(predictor), strict=True
-            )
+            for (line, lesson), (_, step) in zip(origins(base, text, own), self.introduced_at(predictor), strict=True)
         ]
 
     def __repr__(self) -> str:

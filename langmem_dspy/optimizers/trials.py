@@ -110,9 +110,7 @@ def _asking(lesson: Lesson, before: Board) -> list[str]:
     return sorted(evidence, key=lambda n: -relevance(text, before[n].trajectory, before[n].trajectory))
 
 
-def _spots(
-    lesson: Lesson, before: Board, after: Board, changed: Mapping[str, set[str]]
-) -> tuple[list[str], list[str]]:
+def _spots(lesson: Lesson, before: Board, after: Board, changed: Mapping[str, set[str]]) -> tuple[list[str], list[str]]:
     """Where to look without the lesson: the example it most likely mended, and one that got worse, if any did.
 
     And where to look further should the score there be the same: at its lowest, it hides what other faults hide.

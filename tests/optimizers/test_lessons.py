@@ -135,7 +135,7 @@ def test_a_lesson_that_says_more_takes_the_place_of_the_one_that_says_less():
     assert ledger.prompts([wide.id, narrow.id])["p"].endswith('kind.\n- If `queue` is "sales", end `reply` with "Bye".')
     ledger.settle(narrow.id, "in force", 0.1, [])
     assert ledger.lessons[wide.id].fate == "replaced" and ledger.in_force == (narrow.id,)
-    assert 'End `reply`' not in ledger.prompts()["p"] and 'is "sales"' in ledger.prompts()["p"]
+    assert "End `reply`" not in ledger.prompts()["p"] and 'is "sales"' in ledger.prompts()["p"]
 
 
 def test_a_line_put_in_the_place_of_one_that_is_dropped_stays():

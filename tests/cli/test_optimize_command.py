@@ -1,0 +1,59 @@
+"""`langmem-dspy optimize` on a program of the user's own, offline."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import dspy
+
+route = dspy.Predict(dspy.Signature("ticket -> queue", "Choose a queue for the ticket."))
+
+def metric(gold, pred, trace=None):
+    right = pred.queue.strip() == gold.queue
+    rule = f'If `ticket` mentions "{gold.word}", set `queue` to "{gold.queue}".'
+    return dspy.Prediction(score=float(right), feedback="" if right else rule)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(PROGRAM)
+    words = [("refund", "billing"), ("crash", "bugs")]
+    rows = [{"ticket": f"Case {i}: my {w}", "queue": q, "word": w} for i, (w, q) in enumerate(words * 6)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "from langmem_dspy.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, timeout=100
+    )
+
+
+def test_a_program_is_improved_saved_and_loads_again(folder: Path) -> None:
+    ran = command(folder, "optimize", "mine:route", "--data", "train.jsonl", "--metric", "mine:metric", "--no-track")
+    assert ran.returncode == 0, ran.stderr
+    assert "offline simulation" in ran.stdout.splitlines()[0]
+    state = json.loads((folder / "optimized.json").read_text())
+    assert "refund" in state["signature"]["instructions"] and "crash" in state["signature"]["instructions"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["mine:nothing", "--data", "train.jsonl", "--metric", "mine:metric"], "has no 'nothing'"),
+        (["mine:route", "--data", "mine.py", "--metric", "mine:metric"], "is not JSON"),
+        (["mine:route", "--data", "train.jsonl", "--metric", "mine"], "module:object"),
+    ],
+)
+def test_a_slip_is_told_in_one_line(folder: Path, arguments: list[str], said: str) -> None:
+    ran = command(folder, "optimize", *arguments, "--no-track")
+    assert ran.returncode == 1 and said in " ".join(ran.stderr.split())
+    assert "Traceback" not in ran.stderr

@@ -9,7 +9,7 @@ import dspy
 
 from langmem_dspy.optimizers.prompts import Prompt
 from langmem_dspy.optimizers.proposing import Proposer
-from langmem_dspy.optimizers.revision import Revision, shielded, verbatim_note
+from langmem_dspy.optimizers.revision import Revision
 from langmem_dspy.replies import Asking
 
 
@@ -49,13 +49,7 @@ class MetaPrompt(Proposer):
         return self.step_by_step(prompt, evidence, lambda current, text: self._rewritten(asking, current, text))
 
     def _rewritten(self, asking: Asking, prompt: Prompt, text: str) -> Revision:
-        answer = asking(
-            self.rewrite,
-            prompt=shielded(prompt["prompt"]),
-            trajectories=text,
-            keep_verbatim=verbatim_note(prompt),
-            **self.guidance(prompt),
-        )
+        answer = self.ask_to_rewrite(asking, self.rewrite, prompt, text)
         if not answer.change_warranted:
             return Revision(prompt["prompt"], False, answer.reflection or "")
         return self.reviser(

@@ -9,7 +9,7 @@ import dspy
 
 from langmem_dspy.optimizers.prompts import Prompt
 from langmem_dspy.optimizers.proposing import Proposer
-from langmem_dspy.optimizers.revision import Revision, shielded, verbatim_note
+from langmem_dspy.optimizers.revision import Revision
 from langmem_dspy.replies import Asking
 
 
@@ -38,11 +38,5 @@ class PromptMemory(Proposer):
         return self.step_by_step(prompt, evidence, lambda current, text: self._remembered(asking, current, text))
 
     def _remembered(self, asking: Asking, prompt: Prompt, text: str) -> Revision:
-        answer = asking(
-            self.remember,
-            prompt=shielded(prompt["prompt"]),
-            trajectories=text,
-            keep_verbatim=verbatim_note(prompt),
-            **self.guidance(prompt),
-        )
+        answer = self.ask_to_rewrite(asking, self.remember, prompt, text)
         return self.reviser(asking=asking, prompt=prompt, answer=answer.improved_prompt)

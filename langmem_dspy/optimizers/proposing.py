@@ -17,7 +17,7 @@ from langmem_dspy.messages import estimated_tokens
 from langmem_dspy.optimizers.core_memories import sections
 from langmem_dspy.optimizers.lessons import Draft, applied, drafts_of_rewrite
 from langmem_dspy.optimizers.prompts import Prompt, as_prompt, broken_by, is_frozen
-from langmem_dspy.optimizers.revision import Reviser, Revision
+from langmem_dspy.optimizers.revision import Reviser, Revision, shielded, verbatim_note
 from langmem_dspy.optimizers.trajectories import Trajectory, fit, read_trajectories
 from langmem_dspy.replies import Asking
 
@@ -100,6 +100,16 @@ class Proposer(dspy.Module):
         if least > most:
             raise InputError(f"min_reflection_steps ({least}) is above max_reflection_steps ({most})")
         self.max_reflection_steps, self.min_reflection_steps = most, least
+
+    def ask_to_rewrite(self, asking: Asking, predictor: dspy.Predict, prompt: Prompt, text: str) -> dspy.Prediction:
+        """The answer of a predictor that reads one text of evidence and rewrites the prompt in the same request."""
+        return asking(
+            predictor,
+            prompt=shielded(prompt["prompt"]),
+            trajectories=text,
+            keep_verbatim=verbatim_note(prompt),
+            **self.guidance(prompt),
+        )
 
     def step_by_step(self, prompt: Prompt, evidence: list[str], revise: Callable[[Prompt, str], Revision]) -> Revision:
         """Revise the prompt with one text of evidence after the other, each revision building on the last."""

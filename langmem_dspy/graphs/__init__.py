@@ -1,0 +1,1 @@
+"""LangMem's two deployable graphs."""

@@ -66,6 +66,21 @@ class Ledger:
         self._idle: Counter[Identity] = Counter()
         self._drops: Counter[Identity] = Counter()
 
+    @classmethod
+    def restored(
+        cls, base: Mapping[str, str], frozen: Iterable[str], lessons: Iterable[Lesson], in_force: Iterable[int]
+    ) -> Ledger:
+        """The ledger that had written down these lessons, ids in order from 0; it tries none of them once too often."""
+        ledger = cls(base, frozen)
+        ledger.lessons, ledger.in_force = list(lessons), tuple(in_force)
+        for lesson in ledger.lessons:
+            identity = _identity(lesson)
+            idle = lesson.fate == "idle" and ledger._idle[identity] < MAX_IDLE_TRIES
+            ledger._idle[identity] += idle
+            ledger._tries[identity] += lesson.fate != "refused" and not idle
+            ledger._drops[identity] += lesson.fate == "dropped"
+        return ledger
+
     def prompts(self, ids: Iterable[int] | None = None) -> dict[str, str]:
         """The prompts with these lessons; with those in force if None."""
         chosen = set(self.in_force if ids is None else ids)

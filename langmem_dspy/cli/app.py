@@ -10,6 +10,8 @@ from rich.console import Console
 
 from langmem_dspy._version import __version__
 from langmem_dspy.cli.demo import demo
+from langmem_dspy.cli.experiments import replay, sweep
+from langmem_dspy.cli.experiments import run as run_experiment
 from langmem_dspy.cli.memories import memories
 from langmem_dspy.cli.optimize import optimize
 from langmem_dspy.cli.ui import ui
@@ -39,6 +41,9 @@ app.command(demo)
 app.command(optimize)
 app.command(memories)
 app.command(ui)
+app.command(run_experiment, name="run")
+app.command(sweep)
+app.command(replay)
 
 
 def run() -> None:

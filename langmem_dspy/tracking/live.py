@@ -85,7 +85,7 @@ class Tracking:
         return self._spools[run_id]
 
     def _note_beginning(self, event: CompileStarted, spool: Spool) -> None:
-        facts = {"folder": os.getcwd(), "source": sys.argv[0] or "interactive", "user": _user()}
+        facts = {"folder": os.getcwd(), "source": sys.argv[0] or "interactive", "user": user_name()}
         if program := self._watch.run_began(event.run_id):
             facts["program"] = program
         if event.simulated:
@@ -138,7 +138,7 @@ def _ignore_in_git(folder: Path) -> None:
         note.write_text("*\n", encoding="utf-8")
 
 
-def _user() -> str:
+def user_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container may have a user without a name

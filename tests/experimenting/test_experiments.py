@@ -1,0 +1,167 @@
+"""Experiments as their authors and users meet them: a file, a config, cells, a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from langmem_dspy.errors import InputError
+from langmem_dspy.experimenting import Cell, experiment
+from langmem_dspy.experimenting.configs import from_json, replaced, to_json
+from langmem_dspy.experimenting.loading import load_experiment
+
+
+def measured() -> list[str]:
+    return json.loads(Path("calls.json").read_text())
+
+
+def untracked(toy_file: Path, **options):
+    return load_experiment(toy_file).run(track=False, **options)
+
+
+def test_every_variant_is_measured_with_every_seed(toy_file):
+    frame = untracked(toy_file).to_frame()
+    assert sorted(zip(frame["variant"], frame["seed"], frame["score"], strict=True)) == [
+        ("big", 0, 4),
+        ("big", 1, 5),
+        ("plain", 0, 2),
+        ("plain", 1, 3),
+    ]
+
+
+def test_means_are_over_seeds_and_gains_are_against_the_baseline_seed_by_seed(toy_file):
+    plain, big = untracked(toy_file).summary()
+    assert (plain.variant, plain.figures["score"].mean, plain.gain) == ("plain", 2.5, None)
+    assert big.gain.mean == 2 and big.gain.spread == 0
+
+
+def test_finished_cells_are_read_back_and_not_measured_again(toy_file):
+    first = untracked(toy_file)
+    assert len(measured()) == 4
+    again = untracked(toy_file, seeds=3)
+    assert measured()[4:] == ["plain 2", "big 2"]
+    assert [cell.row for cell in again.cells[:4]] == [cell.row for cell in first.cells]
+
+
+@pytest.mark.parametrize("change", ["code", "config", "data"])
+def test_a_cell_is_measured_again_where_what_decides_its_figures_has_changed(toy_file, change):
+    data = toy_file.with_name("data.txt")
+    data.write_text("one")
+    load = load_experiment(toy_file)
+    load.run(load.config(data=data), track=False)
+    if change == "code":
+        toy_file.write_text(toy_file.read_text() + "\n# another thought\n")
+    if change == "data":
+        data.write_text("two")
+    again = load_experiment(toy_file)
+    again.run(again.config(data=data, size=3 if change == "config" else 2), track=False)
+    assert len(measured()) == 8
+
+
+def test_fresh_measures_finished_cells_again(toy_file):
+    untracked(toy_file)
+    untracked(toy_file, fresh=True)
+    assert len(measured()) == 8
+
+
+def test_cells_finished_before_a_failure_are_kept(toy_file):
+    toy = load_experiment(toy_file)
+    with pytest.raises(RuntimeError, match="the toy broke"):
+        toy.run(toy.config(break_at=1), track=False)
+    assert measured() == ["plain 0", "big 0", "plain 1"]
+    toy_file.with_name("calls.json").write_text("[]")
+    with pytest.raises(RuntimeError):
+        toy.run(toy.config(break_at=1), track=False)
+    assert measured() == []
+
+
+def test_a_cell_whose_files_are_gone_is_not_finished(toy_file):
+    untracked(toy_file)
+    next(Path(".langmem/experiments/toy").glob("*/note.txt")).unlink()
+    untracked(toy_file)
+    assert len(measured()) == 5
+
+
+def test_the_baseline_is_always_measured(toy_file):
+    assert {cell.variant for cell in untracked(toy_file, variants=["big"]).cells} == {"plain", "big"}
+
+
+def test_a_sweep_measures_the_grid_and_names_what_varied(toy_file):
+    outcome = untracked(toy_file, vary=["size=1..3", "profile=weak,strong", "seed=7"])
+    assert len(outcome.cells) == 3 * 2 * 2
+    assert {cell.seed for cell in outcome.cells} == {7}
+    assert [line.varied for line in outcome.summary()][0] == {"size": "1", "profile": "weak"}
+    assert outcome.cells[-1].config["models"]["profile"] == "strong"
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        ("colour=red", "no field 'colour'"),
+        ("size=red", "size: Input should be a valid integer"),
+        ("size", "name=1,2,3"),
+        ("size=4..1", "counts down"),
+        ("variant=huge", "no variants \\['huge'\\]"),
+        ("seed=x", "a whole number"),
+    ],
+)
+def test_what_cannot_be_varied_is_told(toy_file, vary, said):
+    with pytest.raises(InputError, match=said):
+        untracked(toy_file, vary=[vary])
+
+
+def test_a_config_goes_through_json_and_back(toy_file):
+    kind = load_experiment(toy_file).config
+    config = kind(size=4, names=("x",), data=Path("a/b"))
+    assert from_json(kind, json.loads(json.dumps(to_json(config)))) == config
+    assert replaced(config, "names", "p+q").names == ("p", "q")
+
+
+def test_rows_hold_plain_finite_values(toy_file):
+    toy_file.write_text(toy_file.read_text().replace('"word": "x"', '"word": float("nan")'))
+    with pytest.raises(InputError, match="word is nan"):
+        untracked(toy_file)
+
+
+def test_numpy_values_become_plain_ones(toy_file):
+    toy_file.write_text(toy_file.read_text().replace('"word": "x"', '"n": __import__("numpy").float32(0.5)'))
+    assert untracked(toy_file).cells[0].row["n"] == 0.5
+
+
+def test_a_config_must_be_frozen_and_the_baseline_a_variant():
+    @dataclass
+    class Loose:
+        size: int = 1
+
+    @dataclass(frozen=True)
+    class Frozen:
+        size: int = 1
+
+    with pytest.raises(InputError, match="frozen"):
+        experiment(Loose, variants=("a",), baseline="a", score="s")
+    with pytest.raises(InputError, match="baseline"):
+        experiment(Frozen, variants=("a",), baseline="b", score="s")
+
+
+def test_an_experiment_is_called_like_its_function(toy_file, tmp_path):
+    toy = load_experiment(toy_file)
+    assert toy(Cell(toy.config(), "big", 3, tmp_path))["score"] == 7
+
+
+def test_a_file_without_an_experiment_is_refused(tmp_path):
+    (tmp_path / "empty.py").write_text("x = 1")
+    with pytest.raises(InputError, match="0 experiments"):
+        load_experiment(tmp_path / "empty.py")
+    with pytest.raises(InputError, match="no file"):
+        load_experiment(tmp_path / "none.py")
+
+
+def test_table_curves_and_plot_are_files(toy_file):
+    untracked(toy_file).save("out")
+    assert {path.name for path in Path("out").iterdir()} == {"table.md", "table.csv", "curves.csv", "plot.png"}
+    table = Path("out/table.md").read_text()
+    assert "plain (baseline)" in table and "says nothing about real models" in table
+    assert Path("out/plot.png").read_bytes().startswith(b"\x89PNG")

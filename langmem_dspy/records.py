@@ -234,6 +234,13 @@ class SupportsScratch(Protocol):
     def scratch(self) -> Store: ...
 
 
+@runtime_checkable
+class SupportsSweep(Protocol):
+    """A store that deletes what has expired when asked to; it shows none of it before that either."""
+
+    def sweep(self) -> int: ...
+
+
 def _short(value: Any, width: int = 80) -> str:
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,4 +1,4 @@
-"""LangGraph's stores in the place of ours: `from_langgraph(store)`."""
+"""LangGraph's stores in the place of ours, and ours in the place of LangGraph's."""
 
 from __future__ import annotations
 
@@ -9,25 +9,72 @@ import warnings
 import weakref
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.errors import ConflictError, InputError, NamespaceError, StoreError
 from langmem_dspy.integrations.extras import optional
 from langmem_dspy.integrations.langgraph_scratch import LangGraphScratch, empty_beside
 from langmem_dspy.namespaces import check_namespace, is_langgraph_store
-from langmem_dspy.records import GetOp, Item, ListNamespacesOp, Namespace, Op, PutOp, SearchItem, SearchOp
+from langmem_dspy.records import (
+    GetOp,
+    Item,
+    ListNamespacesOp,
+    Namespace,
+    Op,
+    PutOp,
+    SearchItem,
+    SearchMode,
+    SearchOp,
+    Store,
+)
 from langmem_dspy.store.verbs import BatchStore
 
 if TYPE_CHECKING:
-    from langgraph.store.base import BaseStore
+    from langgraph.store.base import BaseStore, IndexConfig, TTLConfig
+
+    from langmem_dspy.integrations.langgraph_base_store import AsBaseStore
 
 _LOCKS: weakref.WeakKeyDictionary[Any, threading.Lock] = weakref.WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
 
 
-def from_langgraph(store: BaseStore) -> LangGraphStore:
-    """A LangGraph store, in memory or of any database, as a `Store` of ours."""
+def from_langgraph(store: BaseStore) -> Store:
+    """A LangGraph store, in memory or of any database, as a `Store` of ours; one of `as_base_store` as it was."""
+    if is_langgraph_store(store) and isinstance(store, _base_store_module().AsBaseStore):
+        return store.as_ours()
     return LangGraphStore(store)
+
+
+def as_base_store(
+    store: Store | str | Path | None = None,
+    *,
+    index: IndexConfig | None = None,
+    ttl: TTLConfig | None = None,
+    mode: SearchMode | None = None,
+) -> AsBaseStore:
+    """A store of ours as LangGraph's `BaseStore`, for `graph.compile(store=...)`, LangMem and all else that takes one.
+
+    `store`: a `Store`, which embeds by itself, or where a `FaissStore` is to be kept (a folder; None: memory), which
+    takes the embeddings of `index`: {"embed": ..., "dims": ..., "fields": [...]}. `mode`: "dense" where `index` embeds,
+    so that scores are cosines as in LangGraph's stores, else "hybrid".
+    """
+    module = _base_store_module()
+    config = dict(index or {})
+    embed = config.get("embed")
+    if store is not None and not isinstance(store, str | Path):
+        if embed is not None:
+            raise InputError(
+                f"{store!r} embeds by itself: leave 'embed' out of index, and pass FaissStore(embedder=...) or a folder"
+            )
+        return module.AsBaseStore(store, mode=mode or "hybrid", index=index, ttl=ttl)
+    from langmem_dspy.store.faiss_store import FaissStore
+
+    if embed is None:
+        return module.AsBaseStore(FaissStore(store), mode=mode or "hybrid", index=index, ttl=ttl)
+    embeddings = optional("langgraph.store.base", "langgraph").ensure_embeddings(embed)
+    made = FaissStore(store, embedder=module.embedder_of(embeddings, embed, config.get("dims")))
+    return module.AsBaseStore(made, mode=mode or "dense", index=index, ttl=ttl, embeddings=embeddings)
 
 
 class LangGraphStore(BatchStore):
@@ -106,6 +153,13 @@ class LangGraphStore(BatchStore):
 
     def _refreshes(self, asked: bool) -> bool:
         return asked and (self.store.ttl_config or {}).get("refresh_on_read", True)
+
+
+def _base_store_module() -> Any:
+    optional("langgraph.store.base", "langgraph")
+    from langmem_dspy.integrations import langgraph_base_store
+
+    return langgraph_base_store
 
 
 def _checked(namespace: Namespace, *, may_be_empty: bool = False) -> Namespace:

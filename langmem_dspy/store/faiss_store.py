@@ -102,6 +102,10 @@ class FaissStore(BatchStore):
         op = PutOp(namespace, key, revision.value, index, found.ttl, revision.provenance)
         self.batch([op._replace(valid_from=revision.valid_from, valid_to=revision.valid_to)])
 
+    def sweep(self) -> int:
+        """Delete what has expired; the number of items. Reads never show it, and delete it when they meet it."""
+        return self._items.sweep()
+
     def scratch(self) -> FaissStore:
         """This store as it is now, to try things out on: what is written there stays there, in memory."""
         return _Scratch(self)
@@ -187,7 +191,8 @@ class FaissStore(BatchStore):
     def _search(self, op: SearchOp) -> list[SearchItem]:
         scope, query = scope_of(op, self._items.now()), query_of(op, self._vectors)
         ranking = self.ranking if query is not None else Ranking()
-        with self._reading() as (reader, status), self._index.lock:
+        # The lock first: a state of the log older than the index's would make it begin anew.
+        with self._index.lock, self._reading() as (reader, status):
             self._index.follow(reader, status)
             index, past = self._index, reader.past(scope.as_of) if scope.as_of < scope.now else None
             if past is not None:
@@ -245,7 +250,7 @@ class _Scratch(FaissStore):
 
     def __init__(self, below: FaissStore):
         self.path, self.ranking, self._snapshots, self._reembedding = None, below.ranking, None, None
-        with below._reading() as (reader, fork), below._index.lock:
+        with below._index.lock, below._reading() as (reader, fork):
             below._index.follow(reader, fork)
             self._items = ScratchItems(below._items, fork)
             self._vectors = ScratchVectors(self._items, below._vectors)

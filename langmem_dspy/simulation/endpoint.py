@@ -165,6 +165,10 @@ def _requests(body: Any) -> Iterator[Request]:
     if not isinstance(body, dict):
         raise ValueError(f"the body must be a JSON object, got {type(body).__name__}")
     asked = {key: value for key, value in body.items() if key != "n"}
+    if isinstance(schema := (asked.get("response_format") or {}).get("json_schema"), dict):
+        # A canonical request has no place for the description beside a schema.
+        bare = {key: value for key, value in schema.items() if key != "description"}
+        asked["response_format"] = {**asked["response_format"], "json_schema": bare}
     request = request_from_openai_chat(asked)
     yield request
     for i in range(1, int(body.get("n") or 1)):

@@ -1,7 +1,8 @@
 """One body of evidence, asked about in the ways of several libraries; each gives the revised prompt back.
 
 Installed libraries speak for themselves (dspy.GEPA, gepa, this package); the others' requests are retold in our own
-words, with their structure: what stands in which section, and in which form the answer is wanted.
+words, with the structure of those that `experiments/peers` recorded: what stands in which section, under which headings
+and tags, in which form the answer is wanted. `experiments/peers/parity.py` holds the libraries themselves to the same.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import dspy
 import pydantic
+from dspy.lm15 import Message, Request
 
 from langmem_dspy.optimizers.gradient import Gradient
 from langmem_dspy.optimizers.metaprompt import MetaPrompt
@@ -82,7 +84,15 @@ def gepa_core(lm: dspy.LM, evidence: Evidence) -> str:
 
 class Reflection(pydantic.BaseModel):
     analysis: str
-    improved_prompt: str
+    improved_prompt: str = pydantic.Field(description="The whole new prompt. Retain every variable in {braces}.")
+
+
+class Rewrite(pydantic.BaseModel):
+    """With a description beside the schema."""
+
+    logic: str
+    update_prompt: bool
+    new_prompt: str
 
 
 class Judgement(pydantic.BaseModel):
@@ -103,7 +113,7 @@ _SESSIONS = """You look after the prompt of an AI assistant.
 {sessions}
 </trajectories>
 
-## Task
+## Instructions
 """
 
 
@@ -116,6 +126,17 @@ def structured_rewrite(lm: dspy.LM, evidence: Evidence) -> str:
     return json.loads(lm(text, response_format=Reflection)[0])["improved_prompt"]
 
 
+def tagged_rewrite(lm: dspy.LM, evidence: Evidence) -> str:
+    """How to change it stands in tags of its own: LangMem's prompt_memory."""
+    text = (
+        f"You can change the system prompt of an agent.\n\nThe prompt is this:\n<current_prompt>\n{evidence.prompt}\n"
+        f"</current_prompt>\n\nIts trajectories and the feedback on them:\n<data>\n{evidence.sessions()}\n</data>"
+        "\n\nInstructions for updating the prompt:\n<instructions>\nAdd one line a rule, keep every {variable}.\n"
+        "</instructions>\n\nReturn an updated prompt, the whole of it."
+    )
+    return json.loads(lm(text, response_format=Rewrite)[0])["new_prompt"]
+
+
 def judged_then_revised(lm: dspy.LM, evidence: Evidence) -> str:
     """A judgement as a tool call, then the revision from it: LangMem's gradient."""
     task = "Analyze the sessions and recommend changes to the prompt, if it warrants any."
@@ -125,30 +146,60 @@ def judged_then_revised(lm: dspy.LM, evidence: Evidence) -> str:
     judged = json.loads(said["tool_calls"][0]["function"]["arguments"])
     advice = "\n".join(judged["recommendations"])
     text = (
-        f"Update the prompt of an assistant as recommended. Keep what is not at fault.\n<current_prompt>\n"
-        f"{evidence.prompt}\n</current_prompt>\n<recommendations>\n{advice}\n</recommendations>\n"
-        "Answer with the improved prompt."
+        f"Update a prompt as recommended.\n\n<current_prompt>\n{evidence.prompt}\n</current_prompt>\n\n"
+        f"We suspect that the prompt falls short for this:\n\n<hypotheses>\n{advice}\n</hypotheses>\n\n"
+        f"<recommendations>\n{advice}\n</recommendations>\n\nAnswer with the updated prompt."
     )
     return json.loads(lm(text, response_format=Reflection)[0])["improved_prompt"]
 
 
 def criticized_then_improved(lm: dspy.LM, evidence: Evidence) -> str:
     """Criticism of a variable in words, then the new value in tags: TextGrad."""
-    talk = "\n\n".join(f"{json.dumps(c.inputs)}\n{json.dumps(c.outputs)}\n{c.feedback}" for c in evidence.cases)
+    used = "\n\n".join(
+        f"<LM_SYSTEM_PROMPT> {evidence.prompt} </LM_SYSTEM_PROMPT>\n\n<LM_INPUT> {c.inputs} </LM_INPUT>\n\n"
+        f"<LM_OUTPUT> {c.outputs} </LM_OUTPUT>"
+        for c in evidence.cases
+    )
+    said = "\n".join(c.feedback for c in evidence.cases)
     text = (
-        "You are part of an optimization system and give feedback to a variable: the system prompt of a model.\n"
-        f"<VARIABLE> {evidence.prompt} </VARIABLE>\n<CONVERSATIONS> {talk} </CONVERSATIONS>\n"
-        "Give criticism of how the variable could be better. Do not propose a new version of it."
+        "You are part of an optimization system and give feedback to a variable, with an objective in <OBJECTIVE> "
+        "</OBJECTIVE> tags.\n# - <LM_SYSTEM_PROMPT>: what it was told.\n# - <VARIABLE>: the span in question.\n\n"
+        f"This is what happened:\n\n{used}\n\n<OBJECTIVE>Address this feedback on the output: {said}</OBJECTIVE>\n\n"
+        f"The span:\n\n<VARIABLE> {abridged(evidence.prompt)} </VARIABLE>\n\nSay how it could be better."
     )
     critique = lm(text)[0]
     text = (
-        "You are part of an optimization system that improves text. Improve the variable by the feedback you get.\n"
-        f"<VARIABLE> {evidence.prompt} </VARIABLE>\n<FEEDBACK> {critique} </FEEDBACK>\n"
-        "Send the improved variable between <IMPROVED_VARIABLE> tags, and nothing else in them."
+        "You are part of an optimization system that improves text. Improve the variable by the feedback you get, and "
+        "answer with <IMPROVED_VARIABLE> {improved variable} </IMPROVED_VARIABLE> tags.\n\n"
+        f"The variable is the span <VARIABLE> {abridged(evidence.prompt)} </VARIABLE>\n\nContext and feedback:\n\n"
+        f"<CONTEXT>{used}\n\n<FEEDBACK>{critique}</FEEDBACK></CONTEXT>\n\n"
+        "Send the improved variable like this:\n\n<IMPROVED_VARIABLE>{the improved variable}</IMPROVED_VARIABLE>"
     )
     said = lm(text)[0]
     found = re.search(r"<IMPROVED_VARIABLE>(.*?)</IMPROVED_VARIABLE>", said, re.DOTALL)
     return found.group(1).strip() if found else said
+
+
+def abridged(text: str) -> str:
+    """Its first and last ten words, as TextGrad shows a long variable."""
+    words = text.split(" ")
+    return text if len(words) <= 20 else f"{' '.join(words[:10])} (...) {' '.join(words[-10:])}"
+
+
+def suggested(lm: dspy.LM, evidence: Evidence) -> str:
+    """New values for the nodes of a graph, as a JSON object that the request draws: Trace's OptoPrime."""
+    told = "\n".join(f"Case {i}: {c.feedback}" for i, c in enumerate(evidence.cases))
+    system = (
+        'Solve the problem from its parts, #Variables and #Feedback among them. Answer in JSON:\n\n{\n"reasoning": '
+        '<your reasoning>,\n"suggestion": {\n    <variable_1>: <value_1>,\n}\n}\n\nSuggest new values of the variables.'
+    )
+    user = (
+        "The problem:\n\n#Instruction\nChange the values in #Variables for the better.\n\n"
+        f"#Variables\n(str) {evidence.predictor}0={evidence.prompt}\n\n"
+        f"#Outputs\n{[c.outputs for c in evidence.cases]}\n\n#Feedback\n{told}\n"
+    )
+    response = lm(Request(model=lm.model, system=system, messages=(Message.user(user),)))
+    return json.loads(response.text)["suggestion"].get(f"{evidence.predictor}0", evidence.prompt)
 
 
 class OfferFeedback(dspy.Signature):
@@ -184,7 +235,9 @@ STYLES: dict[str, object] = {
     "gepa": gepa_core,
     "LangMem metaprompt": structured_rewrite,
     "LangMem gradient": judged_then_revised,
+    "LangMem prompt_memory": tagged_rewrite,
     "TextGrad": criticized_then_improved,
+    "OptoPrime": suggested,
     "SIMBA": advised,
 }
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import dspy
 import pydantic
 import pytest
@@ -185,3 +187,19 @@ def test_a_worker_whose_prompt_speaks_of_rewriting_stays_a_worker():
     polish = dspy.Signature("draft, feedback -> reply", 'Improve the draft and rewrite it. End `reply` with "Bye".')
     said = ask(polish, draft="Hello there", feedback='Set `reply` to "x".')
     assert said.reply == "Hello there Bye"
+
+
+class Classify(pydantic.BaseModel):
+    reasoning: str
+    which: list[str] = pydantic.Field(description="The prompt names that should be updated, among ['sort', 'polish']")
+
+
+def test_asked_which_of_several_prompts_to_change_it_names_those_the_feedback_is_about():
+    text = (
+        "Decide from these trajectories which prompts to update.\n\n<session_1>\nuser: hm\n\nFeedback:\n<FEEDBACK>\n"
+        'If `plan` is "pro", set `queue` to "first".\n</FEEDBACK>\n</session_1>\n\nBelow are the prompts in question:\n'
+        "sort: You sort for {company}.\nFill `queue`.\npolish: The tone is {tone}.\nPolish `draft` into `reply`.\n\n"
+        'Return "which", a list of names.'
+    )
+    lm = simulation.offline_lm("strong")
+    assert json.loads(lm(text, response_format=Classify)[0])["which"] == ["sort"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.roles.evidence import Flow
-from langmem_dspy.simulation.roles.sections import Section
+from langmem_dspy.simulation.roles.sections import Section, named
 from langmem_dspy.simulation.rules import Rule
 
 
@@ -52,7 +52,7 @@ def documents(sections: Sequence[Section]) -> list[Document]:
         document
         for section in sorted(sections, key=lambda s: _older(s.label))
         if section.kind == "document"
-        for document in _named_documents(section) or [Document("", _untagged(section), heed)]
+        for document in _named_documents(section) or [Document("", _in_full(_untagged(section), sections), heed)]
     ]
     return [document for document in found if document.text.strip()]
 
@@ -94,8 +94,9 @@ _HEED = re.compile(r"^when_to_update: (.*)$", re.MULTILINE)
 
 def _named_documents(section: Section) -> list[Document]:
     found = _NAMED.findall(section.text) or _MODULE.findall(section.text)
-    named = [_with_heed(name, text) for name, text in found]
-    return named or list(_json_documents(section.text))
+    in_tags = [_with_heed(name, text) for name, text in found]
+    listed = [Document(name, text) for name, text in named(section)]
+    return in_tags or listed or list(_json_documents(section.text))
 
 
 def _with_heed(name: str, text: str) -> Document:
@@ -114,6 +115,16 @@ def _json_documents(text: str) -> Iterator[Document]:
         if isinstance(item, Mapping) and isinstance(item.get("name"), str):
             body = next((item[k] for k in ("prompt", "instructions", "instruction", "text") if k in item), "")
             yield Document(item["name"], str(body), str(item.get("when_to_update") or ""))
+
+
+def _in_full(text: str, sections: Sequence[Section]) -> str:
+    """`text`, or if its middle is left out ("...") the whole of it where another section has that."""
+    head, cut, tail = text.partition(" (...) ")
+    if not cut:
+        return text
+    whole = re.compile(f"{re.escape(head.strip())}.*?{re.escape(tail.strip())}", re.DOTALL)
+    found = (match.group() for section in sections for match in whole.finditer(section.text))
+    return next((full for full in found if cut not in full), text)
 
 
 def _untagged(section: Section) -> str:

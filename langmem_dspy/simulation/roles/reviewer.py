@@ -6,14 +6,17 @@ fields that prompt is about. Recognized by what it is given and asked for, in ge
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from langmem_dspy.simulation.chance import Chance
 from langmem_dspy.simulation.phrasing import phrase
 from langmem_dspy.simulation.profiles import Profile
 from langmem_dspy.simulation.questions import Question, Wanted
+from langmem_dspy.simulation.roles.documents import Document
 from langmem_dspy.simulation.roles.findings import Finding, Review, review_of
 from langmem_dspy.simulation.roles.rewriting import care, restored, rewrite
 from langmem_dspy.simulation.rules import Rule
@@ -28,6 +31,11 @@ _GIVEN = re.compile(r"\b(?:prompts?|instructions?|variable|examples with feedbac
 _TASK = re.compile(rf"\b{_NEW}\b[^.]{{0,60}}\b{_PROMPT}\b|\b{_PROMPT}\b[^.]{{0,60}}\b{_NEW}\b", re.IGNORECASE)
 _NAME = re.compile(r"prompt|name|module|predictor|component")
 _RULE = re.compile(r"rule|lesson|change|instruction|text|content|recommend")
+_NAMES = re.compile(
+    r"\b(?:prompt|module|predictor|component) names?\b|\bnames? of (?:the )?(?:prompt|module|component)s?\b", re.I
+)
+_SUGGESTION = re.compile(r"suggest|new|improv|updat|revis")
+_JSON_KEY = re.compile(r"\"(\w+)\": *(<[^<>\n]+>|\{)")
 _GRADIENT = re.compile(r"\b(?:feedback|criticism|critique)\b.{0,80}\b(?:variable|prompt|instructions?)\b", re.I | re.S)
 
 
@@ -35,10 +43,11 @@ def plays(question: Question) -> bool:
     if question.form == "plain":
         text = question.text
         block = "```" in text or re.search(r"</\w+>", text) is not None or "feedback" in text.lower()
-        return block and bool(_TASK.search(text) or _GRADIENT.search(text))
+        return block and bool(_TASK.search(text) or _GRADIENT.search(text) or _json_keys(text))
     wants = [_words(wanted.name) for wanted in question.wanted]
     given = [_words(name) for name in question.inputs] if question.form in ("chat", "json", "xml") else [question.text]
     asked = any(_NEW_PROMPT.search(name) or _VERDICT.search(name) for name in wants)
+    asked = asked or any(_wants_names(wanted) for wanted in question.wanted)
     return asked and any(_GIVEN.search(name) for name in given)
 
 
@@ -46,6 +55,9 @@ def answer(question: Question, profile: Profile, chance: Chance) -> dict[str, An
     review = review_of(question, profile, chance)
     if question.form == "plain":
         return {question.wanted[0].name: _plain_answer(question, review, profile, chance)}
+    # What a wanted field is to be like is part of the task.
+    told = "\n".join([review.task, *(wanted.description for wanted in question.wanted)])
+    review = replace(review, task=told)
     return {wanted.name: _value(wanted, review, profile, chance) for wanted in question.wanted}
 
 
@@ -65,9 +77,15 @@ def _value(wanted: Wanted, review: Review, profile: Profile, chance: Chance) -> 
     return _analysis(review, chance)
 
 
+def _wants_names(wanted: Wanted) -> bool:
+    return wanted.kind == "array" and _NAMES.search(wanted.description) is not None
+
+
 def _list(wanted: Wanted, review: Review, chance: Chance) -> list[Any]:
     items = wanted.schema.get("items") or {}
     properties = items.get("properties") if isinstance(items, dict) else None
+    if _wants_names(wanted):
+        return review.blamed
     if not properties:
         return [_sentence(finding.rule, chance) for finding in review.taken]
     wants = [Wanted(name, schema) for name, schema in properties.items()]
@@ -105,7 +123,10 @@ def _picked(options: Sequence[str], review: Review) -> str:
 def _new_prompt(review: Review, profile: Profile, chance: Chance) -> str:
     if not review.documents:
         return _advice([finding.rule for finding in review.taken], chance)
-    document = review.documents[0]
+    return _rewritten(review.documents[0], review, profile, chance)
+
+
+def _rewritten(document: Document, review: Review, profile: Profile, chance: Chance) -> str:
     rules = review.rules_for(document)
     before = document.text
     text = rewrite(before, rules, profile, chance, care(review.task)) if rules else before
@@ -128,6 +149,8 @@ def _sentence(rule: Rule, chance: Chance) -> str:
 
 def _plain_answer(question: Question, review: Review, profile: Profile, chance: Chance) -> str:
     task = review.task
+    if keys := _json_keys(task):
+        return json.dumps(_json_answer(keys, review, profile, chance), ensure_ascii=False)
     tag = re.search(rf"<(\w*(?:{_NEW})\w*|new_\w+)>", task, re.IGNORECASE)
     if tag:
         return f"<{tag.group(1)}>{_new_prompt(review, profile, chance)}</{tag.group(1)}>"
@@ -136,6 +159,22 @@ def _plain_answer(question: Question, review: Review, profile: Profile, chance: 
     if _TASK.search(task) and not _GRADIENT.search(task):
         return _new_prompt(review, profile, chance)
     return _analysis(review, chance)
+
+
+def _json_keys(task: str) -> dict[str, str]:
+    """The keys of a JSON object that the task draws, by what stands behind them; {} if it draws none for prompts."""
+    keys = dict(_JSON_KEY.findall(task)) if "json" in task.lower() else {}
+    return keys if "{" in keys.values() and any(_SUGGESTION.search(key) for key in keys) else {}
+
+
+def _json_answer(keys: dict[str, str], review: Review, profile: Profile, chance: Chance) -> dict[str, Any]:
+    """Under the key of the suggestion a new text for each prompt that should change; words under the others."""
+    texts = {d.name: _rewritten(d, review, profile, chance) for d in review.documents if d.name in review.blamed}
+    return {
+        key: texts if drawn == "{" and _SUGGESTION.search(key) else _analysis(review, chance)
+        for key, drawn in keys.items()
+        if not key.startswith("variable")
+    }
 
 
 def _words(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _TURN = re.compile(r"^(user|human|assistant|ai|system|tool)(?: \([^)]*\))?: ?", re.IGNORECASE | re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -124,6 +125,7 @@ class Topic:
         return smaller > 0 and len(self.words & other.words) == smaller
 
 
+@lru_cache(maxsize=4096)
 def topic(statement: str) -> Topic | None:
     """The topic of a statement; None where several may hold side by side."""
     for kind, pattern in _SINGLE:
@@ -138,8 +140,13 @@ def topic(statement: str) -> Topic | None:
 
 def content_words(text: str) -> list[str]:
     """The words that carry meaning, in lower case without plural endings, each once and in order."""
+    return list(_content_words(text))
+
+
+@lru_cache(maxsize=4096)
+def _content_words(text: str) -> tuple[str, ...]:
     found = [_singular(word) for word in _WORD.findall(text.lower().replace("’", "'"))]
-    return list(dict.fromkeys(word for word in found if word not in _FUNCTION_WORDS))
+    return tuple(dict.fromkeys(word for word in found if word not in _FUNCTION_WORDS))
 
 
 def _singular(word: str) -> str:

@@ -105,6 +105,15 @@ class _Call:
 _CALL: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("call", default=None)
 
 
+# Of the request under way, the list that takes what it cost.
+_COSTS: contextvars.ContextVar[list[float | None] | None] = contextvars.ContextVar("costs", default=None)
+
+
+def _note_cost(entry: Mapping[str, Any]) -> None:
+    if (costs := _COSTS.get()) is not None:
+        costs.append(entry.get("cost"))
+
+
 class _MeteredEngine:
     def __init__(
         self,
@@ -120,6 +129,11 @@ class _MeteredEngine:
         # A copy of DSPy's own LM makes single attempts, so that its retries pass through the meter one by one. Other
         # classes of LM are called as they are: a copy would lose the state they keep, and DSPy never retries them.
         self.copied = isinstance(lm, dspy.LM) and type(lm).forward is dspy.LM.forward
+        self.single: Any = lm
+        if self.copied:
+            self.single = lm.copy(num_retries=0)
+            self.single.callbacks = []
+            self.single.update_history = _note_cost  # where DSPy says what a call cost
 
     @property
     def supports_function_calling(self) -> bool:
@@ -175,18 +189,16 @@ class _MeteredEngine:
     def single_attempt(self) -> Iterator[tuple[Any, list[float | None]]]:
         """The LM to ask once, and a list that will hold what the call cost (US dollars, None if unknown)."""
         costs: list[float | None] = []
-        lm = self.lm
-        if self.copied:
-            lm = lm.copy(num_retries=0)
-            lm.callbacks = []
-            lm.update_history = lambda entry: costs.append(entry.get("cost"))  # where DSPy says what a call cost
+        token = _COSTS.set(costs)
         try:
             # The metered LM around us already reports this call to callbacks, trackers and history.
             with dspy.context(callbacks=[], usage_tracker=None, send_stream=None, disable_history=not self.copied):
-                yield lm, costs
+                yield self.single, costs
         except BaseException:
             self.meter.record(self.role, Usage(lm_calls=1, failed_calls=1))
             raise
+        finally:
+            _COSTS.reset(token)
 
     def settle(self, request: Request, response: Response, costs: list[float | None]) -> None:
         cost = costs[0] if costs else None

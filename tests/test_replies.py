@@ -9,7 +9,7 @@ from dspy.utils.exceptions import LMServerError
 from fakes import chat, fake_lm, response
 
 from langmem_dspy.errors import InputError, ReplyError
-from langmem_dspy.replies import Asking, as_lm
+from langmem_dspy.replies import Asking, ReplyAdapter, as_lm
 
 
 def ask(*replies, adapter=None, asking=None, signature="question -> answer: list[str]"):
@@ -91,3 +91,32 @@ def test_no_model_and_what_is_none_are_refused():
         as_lm(None)
     with pytest.raises(InputError, match="model string"):
         as_lm(3)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"a": "é", "b": ["x"], "c": 4, "d": {"q": 1}, "e": ["one", "two"]},
+        {"a": "", "b": [], "c": 0, "d": {}, "e": []},
+        {"a": "only"},
+    ],
+)
+def test_our_adapter_asks_just_as_dspys_does(inputs):
+    signature = dspy.Signature("a: str, b: list[str], c: int, d: dict[str, int], e -> f: list[int], g: bool, h")
+    theirs = dspy.ChatAdapter().format(signature, [], inputs)
+    assert ReplyAdapter().format(signature, [], inputs) == theirs
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "[[ ## f ## ]]\n[1, 2]\n\n[[ ## g ## ]]\nTrue\n\n[[ ## h ## ]]\ntext\nof two lines\n\n[[ ## completed ## ]]",
+        "I think:\n[[ ## f ## ]] [1]\n[[ ## g ## ]] yes\n[[ ## h ## ]]\n\n[[ ## completed ## ]]\n",
+        "[[ ## g ## ]]\nfalse\n[[ ## f ## ]]\n[1,]\n[[ ## h ## ]]\nno end",
+        "[[ ## f ## ]]\r\n['1']\r\n[[ ## g ## ]]\r\nFalse\r\n[[ ## h ## ]]\r\na\r\nb\r\n[[ ## completed ## ]]",
+        "[[ ## f ## ]]\n[3]\n[[ ## g ## ]]\n1\n[[ ## h ## ]]\n5\n[[ ## h ## ]]\n6\n[[ ## completed ## ]]",
+    ],
+)
+def test_our_adapter_reads_replies_just_as_dspys_does(reply):
+    signature = dspy.Signature("a -> f: list[int], g: bool, h")
+    assert ReplyAdapter().parse(signature, reply) == dspy.ChatAdapter().parse(signature, reply)

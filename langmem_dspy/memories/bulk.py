@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
-from langmem_dspy.errors import InputError, JournalError
+from langmem_dspy.errors import InputError, JournalError, MessagesError
 from langmem_dspy.messages import read_messages
 
 
@@ -44,23 +45,32 @@ def for_each_conversation(
         raise InputError(f"num_threads is at least 1, not {num_threads!r}")
     with _Done(done) as journal, ThreadPoolExecutor(num_threads, thread_name_prefix="langmem-dspy-bulk") as pool:
         running: dict[Future[Any], tuple[int, str]] = {}
+        ended: SimpleQueue[Future[Any]] = SimpleQueue()
         for position, conversation in enumerate(conversations):
-            name = journal.name(conversation)
+            try:
+                name = journal.name(conversation)
+            except MessagesError as error:
+                yield Outcome(position, error=error)
+                continue
             if name in journal.names:
                 yield Outcome(position, skipped=True)
                 continue
             task = functools.partial(contextvars.copy_context().run, work, conversation, **variables)
-            running[pool.submit(task)] = (position, name)
+            future = pool.submit(task)
+            running[future] = (position, name)
+            future.add_done_callback(ended.put)
             if len(running) >= 2 * num_threads:  # conversations are read as they are needed
-                yield from _ended(running, journal)
+                yield from _outcomes(ended, running, journal)
         while running:
-            yield from _ended(running, journal)
+            yield from _outcomes(ended, running, journal)
 
 
-def _ended(running: dict[Future[Any], tuple[int, str]], journal: _Done) -> Iterator[Outcome]:
-    ended, _ = wait(running, return_when=FIRST_COMPLETED)
+def _outcomes(
+    ended: SimpleQueue[Future[Any]], running: dict[Future[Any], tuple[int, str]], journal: _Done
+) -> Iterator[Outcome]:
+    """Wait until one has ended, and take all that have."""
     outcomes = []
-    for future in ended:
+    for future in [ended.get(), *(ended.get() for _ in range(ended.qsize()))]:
         position, name = running.pop(future)
         error = future.exception()
         if error is not None and not isinstance(error, Exception):
@@ -102,7 +112,9 @@ class _Done:
     def name(self, conversation: Any) -> str:
         if self._file is None:
             return ""
-        text = json.dumps([asdict(message) for message in read_messages(conversation)], ensure_ascii=True)
+        # `vars` rather than `asdict`, which copies all the way down; names of runs before must stay what they were.
+        said = [{**vars(m), "tool_calls": [vars(call) for call in m.tool_calls]} for m in read_messages(conversation)]
+        text = json.dumps(said, ensure_ascii=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:24]
         self._seen[digest] = self._seen.get(digest, 0) + 1
         return digest if self._seen[digest] == 1 else f"{digest}-{self._seen[digest]}"

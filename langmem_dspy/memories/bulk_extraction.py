@@ -79,6 +79,7 @@ class BulkExtraction:
         self._lm = MeteredLM(as_lm(lm), self.meter, "task", whole=True)
         self._manager = copy.copy(manager)
         self._manager.store = GroupCommit(manager.find_store(manager.store))
+        self._manager.reads_back = False
         self._num_threads, self._done, self._in_order, self._patience = num_threads, done, in_order, give_up_after
         self._failed_in_a_row = 0
 

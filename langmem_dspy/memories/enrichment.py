@@ -74,6 +74,7 @@ class MemoryStoreManager(dspy.Module):
         self.phases = [_phase_manager(self.manager, phase, i) for i, phase in enumerate(phases or ())]
         self.phases_with_messages = [bool(phase.get("include_messages")) for phase in phases or ()]
         self.default, self.index, self.ttl = default, index, ttl
+        self.reads_back = True  # off where no one looks at `items`
 
     def forward(self, messages: Any, max_steps: int = 1, **variables: Any) -> dspy.Prediction:
         namespace = resolve_namespace(self.namespace, variables)
@@ -88,7 +89,9 @@ class MemoryStoreManager(dspy.Module):
             phase.work_through(state, said if with_messages else (), max_steps, without_messages=True)
         thread = {**current_variables(), **variables}.get("thread_id")
         thread = None if thread is None else str(thread)
-        items = Destination(store, namespace, self.index, self.ttl, thread, given).write(state)
+        destination = Destination(store, namespace, self.index, self.ttl, thread, given)
+        written = destination.write(state)
+        items = destination.read_back(written) if self.reads_back else []
         return Found(items=items, operations=state.operations(), dropped=state.dropped)
 
     async def aforward(self, messages: Any, max_steps: int = 1, **variables: Any) -> dspy.Prediction:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 # Tenses are none of them: who was a student is one no more.
 _EMPTY = frozenset(("a", "an", "the", "is", "are", "am", "be", "that", "really", "very", "quite", "truly", "also"))
+_SHORT = 300  # characters
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -30,11 +32,21 @@ def fingerprint(document: Any) -> Any:
 
 def words(text: str) -> tuple[str, ...]:
     """The words of `text` that carry its meaning, without case, accents and the endings of number and person."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    if _CJK.search(plain):
-        return tuple(c for c in plain if c.isalnum())
+    # Memories are short, and the same ones are met again and again; conversations are not.
+    return _words_again(text) if len(text) <= _SHORT else _words(text)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    plain = text.casefold()
+    if not plain.isascii():
+        plain = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
+        if _CJK.search(plain):
+            return tuple(c for c in plain if c.isalnum())
     found = [_bare(word) for word in _WORD.findall(plain)]
     return tuple(word for word in found if word not in _EMPTY) or tuple(found) or (plain.strip(),)
+
+
+_words_again = lru_cache(maxsize=4096)(_words)
 
 
 def _bare(word: str) -> str:

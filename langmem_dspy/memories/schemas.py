@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -169,6 +170,7 @@ def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return whole
 
 
+@lru_cache(maxsize=256)
 def text_field(model: type[BaseModel]) -> str | None:
     """The name of the only field of a schema, where that is a text; such memories are written as bare text."""
     fields = [(info.alias or name, info.annotation) for name, info in model.model_fields.items()]
@@ -176,15 +178,16 @@ def text_field(model: type[BaseModel]) -> str | None:
     return fields[0][0] if len(fields) == 1 and fields[0][1] is str and not open_ended else None
 
 
-def field_names(model: type[BaseModel]) -> set[str] | None:
+@lru_cache(maxsize=256)
+def field_names(model: type[BaseModel]) -> frozenset[str] | None:
     """The field names a document of this schema may use; None if it may use any."""
     if issubclass(model, JsonSchemaModel):
         closed = model.json_schema.get("additionalProperties") in (None, False)
-        return set(model.json_schema.get("properties", {})) if closed else None
+        return frozenset(model.json_schema.get("properties", {})) if closed else None
     if model.model_config.get("extra") == "allow":
         return None
     aliases = {info.alias for info in model.model_fields.values() if info.alias}
-    return set(model.model_fields) | aliases
+    return frozenset({*model.model_fields, *aliases})
 
 
 def as_text(content: BaseModel) -> str:

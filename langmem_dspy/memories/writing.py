@@ -36,8 +36,8 @@ class Destination:
     thread: str | None = None
     messages: Sequence[Message] = ()
 
-    def write(self, state: State) -> list[Item]:
-        """Write what changed, and give back the items as the store now holds them; deleted ones are absent."""
+    def write(self, state: State) -> list[PutOp]:
+        """Write what changed; what was written at last."""
         changed = [known for known in state.known if _is_to_write(known)]
         said = [frozenset(words(message.content)) for message in self.messages] if self.thread else []
         for attempt in range(_ATTEMPTS):
@@ -50,7 +50,11 @@ class Destination:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 changed = self._caught_up(changed, state)
-        wanted = [GetOp(op.namespace, op.key, False) for op in ops if op.value is not None]
+        return ops
+
+    def read_back(self, written: Sequence[PutOp]) -> list[Item]:
+        """The items as the store now holds them; deleted ones are absent."""
+        wanted = [GetOp(op.namespace, op.key, False) for op in written if op.value is not None]
         return [item for item in (self.store.batch(wanted) if wanted else []) if item is not None]
 
     def _put(self, known: Known, said: Sequence[frozenset[str]]) -> PutOp:

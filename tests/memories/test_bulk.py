@@ -43,6 +43,13 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
     assert len(called) == before + 20 - len(skipped)
 
 
+def test_an_unreadable_conversation_does_not_sink_the_rest_of_a_run_that_keeps_what_is_done(tmp_path):
+    talks = ["I like tea", [{"role": "wizard", "content": "Abracadabra"}], "I like pie"]
+    outcomes = list(for_each_conversation(lambda talk: "read", talks, done=tmp_path / "done"))
+    errors = {o.position: o.error for o in outcomes}
+    assert errors[0] is None and errors[2] is None and "role" in str(errors[1])
+
+
 def test_the_same_conversation_twice_is_two_conversations(tmp_path):
     assert len(list(for_each_conversation(len, ["I like tea"] * 2, done=tmp_path / "done"))) == 2
     outcomes = list(for_each_conversation(len, ["I like tea"] * 3, done=tmp_path / "done"))

@@ -8,6 +8,7 @@
     ├── EvaluationError (RuntimeError)  no score could be had at all: the first true cause is chained
     ├── JournalError (RuntimeError)     a log_dir that belongs to another run, or cannot be written
     ├── BudgetExhausted                 a call that was not started because the budget is spent
+    ├── RunCancelled                    a run of the server that was cancelled, or took too long
     ├── MissingExtraError (ImportError) an optional package that is not installed; the message names its extra
     ├── ReplyError                      a model's answer that cannot be used
     │   └── TruncatedReply              the reply was cut off at max_tokens
@@ -18,8 +19,8 @@
         └── CorruptStoreError           what is on disk fails its checks
 
 Faults of a language model arrive as DSPy raises them (`dspy.LMError` and below), after its bounded retries.
-`BudgetExhausted`, `ReplyError` and `JournalError` are `LMError`s too: DSPy then passes them through unchanged and never
-retries them.
+`BudgetExhausted`, `RunCancelled`, `ReplyError` and `JournalError` are `LMError`s too: DSPy then passes them through
+unchanged and never retries them.
 """
 
 from dspy.utils.exceptions import LMError
@@ -59,6 +60,10 @@ class BudgetExhausted(LangMemError, LMError):
     def __init__(self, limit: str, allowed: float):
         self.limit, self.allowed = limit, allowed
         LMError.__init__(self, f"the budget of {allowed:g} {limit} is spent; raise Budget({limit}=...) to go on")
+
+
+class RunCancelled(LangMemError, LMError):
+    """A run of the server was cancelled or took too long; its model is asked no more."""
 
 
 class MissingExtraError(LangMemError, ImportError):

@@ -14,6 +14,7 @@ from langmem_dspy.cli.experiments import replay, sweep
 from langmem_dspy.cli.experiments import run as run_experiment
 from langmem_dspy.cli.memories import memories
 from langmem_dspy.cli.optimize import optimize
+from langmem_dspy.cli.serve import keys, serve
 from langmem_dspy.cli.ui import ui
 from langmem_dspy.errors import LangMemError
 
@@ -40,6 +41,8 @@ models. Each command explains itself with `--help`.
 app.command(demo)
 app.command(optimize)
 app.command(memories)
+app.command(serve)
+app.command(keys)
 app.command(ui)
 app.command(run_experiment, name="run")
 app.command(sweep)

@@ -1,0 +1,84 @@
+"""The answer to a run: at once, kept alive until it has ended, or streamed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from langmem_dspy.services.run import Run
+from langmem_dspy.services.runs import Runs
+from langmem_dspy.services.wire import event
+
+KEEP_ALIVE_SECONDS = 5.0
+
+
+def places(run: Run, back: str) -> dict[str, str]:
+    """Where the run is, and where a client comes back for it when its connection broke."""
+    here = f"/threads/{run.thread}/runs/{run.id}"
+    return {"Location": f"{here}/{back}", "Content-Location": here}
+
+
+async def accepted(runs: Runs, run: Run) -> None:
+    """Until the run is on disk. Where that fails it is not done at all, and `StoreError` is raised."""
+    if run.synced is not None:
+        try:
+            await asyncio.shield(run.synced)
+        except BaseException:
+            runs.cancel(run)
+            raise
+
+
+async def waited(runs: Runs, run: Run, *, cancel: bool = False) -> Response:
+    """The answer of a run. A line break goes out now and then, so that nobody on the way gives up the connection."""
+    headers = places(run, "join")
+    if run.done.is_set():
+        return Response(run.result or b"null", 200, headers, "application/json")
+    return StreamingResponse(_result(runs, run, cancel), 200, headers, "application/json")
+
+
+def streamed(
+    runs: Runs, run: Run, modes: Sequence[str], request: Request, *, cancel: bool = False
+) -> StreamingResponse:
+    """The events of a run, from the one after the `Last-Event-ID` of a client that comes back."""
+    last = request.headers.get("last-event-id", "")
+    events = _events(runs, run, modes, int(last) if last.isdigit() and len(last) < 10 else 0, cancel)
+    headers = {**places(run, "stream"), "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(events, 200, headers, "text/event-stream")
+
+
+async def _result(runs: Runs, run: Run, cancel: bool) -> AsyncIterator[bytes]:
+    try:
+        while not await ended(run):
+            yield b"\n"
+        yield run.result or b"null"
+    finally:
+        if cancel:
+            runs.cancel(run)
+
+
+async def _events(runs: Runs, run: Run, modes: Sequence[str], after: int, cancel: bool) -> AsyncIterator[bytes]:
+    try:
+        number, name, data = run.first_event()
+        if after < number:
+            yield event(name, data, number)
+        while not await ended(run):
+            yield b": heartbeat\n\n"
+        for number, name, data in run.events(modes):
+            if after < number:
+                yield event(name, data, number)
+    finally:
+        if cancel:
+            runs.cancel(run)
+
+
+async def ended(run: Run) -> bool:
+    """Whether the run ends before something has to be sent again."""
+    try:
+        async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+            await run.done.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,126 @@
+"""The HTTP server, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic.json_schema import models_json_schema
+
+from langmem_dspy._version import __version__
+from langmem_dspy.errors import ConflictError, InputError
+from langmem_dspy.records import Store
+from langmem_dspy.services import assistant_routes, run_routes, store_routes, system_routes, thread_routes
+from langmem_dspy.services.gate import Gate
+from langmem_dspy.services.handling import BODIES
+from langmem_dspy.services.keys import KeyFile
+from langmem_dspy.services.ledger import Ledger
+from langmem_dspy.services.limits import Limits
+from langmem_dspy.services.metrics import Metrics
+from langmem_dspy.services.models import Models
+from langmem_dspy.services.registry import served_graphs
+from langmem_dspy.services.runs import Runs
+from langmem_dspy.services.threads import Threads
+from langmem_dspy.services.wire import Refused, refusal, time_text
+
+_SWEEP_SECONDS = 30.0
+# The fixed paths of system_routes go before the patterns that would take them for ids.
+_ROUTERS = (system_routes, store_routes, run_routes, thread_routes, assistant_routes)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a server is made of. `ledger` is the file of its runs and threads, None for memory; `keys` None: no keys."""
+
+    store: Store
+    models: Models = field(default_factory=Models)
+    ledger: Path | None = None
+    keys: KeyFile | None = None
+    limits: Limits = field(default_factory=Limits)
+    bench: bool = False
+
+
+def create_app(service: Service) -> FastAPI:
+    """The server as an ASGI app."""
+    app = FastAPI(title="langmem-dspy", version=__version__, redoc_url=None, lifespan=_lifespan)
+    metrics = Metrics()
+    state: Any = app.state
+    state.service, state.store, state.limits, state.metrics = service, service.store, service.limits, metrics
+    state.graphs, state.began = served_graphs(bench=service.bench), time_text(time.time())
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(InputError, _bad_input)
+    app.add_exception_handler(RequestValidationError, _bad_parameter)
+    app.add_exception_handler(ConflictError, _conflict)
+    app.add_middleware(Gate, keys=service.keys, limits=service.limits, metrics=metrics)
+    app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    ledger = Ledger(service.ledger)
+    runs = Runs(ledger, Threads(ledger), app.state.graphs, service.models, service.store, service.limits)
+    app.state.runs = runs
+    app.state.metrics.watch_runs(lambda: len(runs.live), runs.ended)
+    runs.recover()
+    sweeping = asyncio.create_task(_sweep(ledger))
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+        await runs.drain()
+        await asyncio.to_thread(ledger.close)
+
+
+async def _sweep(ledger: Ledger) -> None:
+    """Forget runs and threads whose time is over."""
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        now = time.time()
+        ledger.note(
+            ("DELETE FROM runs WHERE expires < ?", (now,)),
+            ("DELETE FROM threads WHERE expires < ?", (now,)),
+            (
+                "DELETE FROM states WHERE NOT EXISTS "
+                "(SELECT 1 FROM threads AS t WHERE t.tenant = states.tenant AND t.id = states.thread)",
+                (),
+            ),
+        )
+
+
+def _refused(request: Request, error: Any) -> Response:
+    return refusal(error.status, error.detail, error.headers)
+
+
+def _bad_input(request: Request, error: Any) -> Response:
+    return refusal(422, str(error))
+
+
+def _conflict(request: Request, error: Any) -> Response:
+    return refusal(409, "the item was changed meanwhile; read it again")
+
+
+def _bad_parameter(request: Request, error: Any) -> Response:
+    told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
+    return refusal(422, "; ".join(told))
+
+
+def _schema(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's schema, with the bodies that routes read themselves."""
+    if app.openapi_schema is None:
+        schema = FastAPI.openapi(app)
+        template = "#/components/schemas/{model}"
+        _, bodies = models_json_schema([(one, "validation") for one in BODIES.values()], ref_template=template)
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
+        app.openapi_schema = schema
+    return app.openapi_schema

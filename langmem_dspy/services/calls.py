@@ -1,0 +1,120 @@
+"""Calls of a run to its model, which end at once when the run is cancelled.
+
+A run works in a thread, where nothing can be interrupted; so its calls are awaited on the event loop of the server,
+where they can: a cancelled call closes its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import dspy
+from dspy.lm15 import Request, Response
+
+from langmem_dspy.errors import RunCancelled
+from langmem_dspy.simulation import is_simulated
+
+_CURRENT: contextvars.ContextVar[Calls | None] = contextvars.ContextVar("calls", default=None)
+
+
+class Calls:
+    """The calls of one run. `reason` is why they were cancelled, None while they go on."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._under_way: set[concurrent.futures.Future[Any]] = set()
+
+    def cancel(self, reason: str) -> None:
+        """End the calls under way, and start no more."""
+        with self._lock:
+            self.reason = self.reason or reason
+            under_way = list(self._under_way)
+        for call in under_way:
+            call.cancel()
+
+    @contextlib.contextmanager
+    def around(self) -> Iterator[None]:
+        """What is called inside, in this context and in copies of it, are calls of this run."""
+        token = _CURRENT.set(self)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+
+    def result(self, lm: dspy.BaseLM, request: Request) -> Response:
+        """The reply of `lm`, waited for in this thread. Raises `RunCancelled`."""
+        with self._lock:
+            self.check()
+            call = asyncio.run_coroutine_threadsafe(lm.acall(request, cache=False), self._loop)
+            self._under_way.add(call)
+        try:
+            response: Response = call.result()
+            return response
+        except (concurrent.futures.CancelledError, asyncio.CancelledError):
+            raise RunCancelled(self.reason or "the server is stopping") from None
+        finally:
+            with self._lock:
+                self._under_way.discard(call)
+
+    def check(self) -> None:
+        """Raise `RunCancelled` where the run was cancelled."""
+        if self.reason is not None:
+            raise RunCancelled(self.reason)
+
+
+class CancellableEngine:
+    """An LM as an engine for another one, whose calls belong to the run that they are made in."""
+
+    def __init__(self, lm: dspy.BaseLM) -> None:
+        # Without a cache, by which one tenant could see what another asked; and without retries, which the LM around
+        # this makes one by one.
+        self.lm = lm.copy(cache=False, num_retries=0)
+        # The simulation computes, and would hold up the event loop.
+        self._awaited = not is_simulated(lm)
+
+    @property
+    def supports_function_calling(self) -> bool:
+        return bool(self.lm.supports_function_calling)
+
+    @property
+    def supports_reasoning(self) -> bool:
+        return bool(self.lm.supports_reasoning)
+
+    @property
+    def supports_response_schema(self) -> bool:
+        return bool(self.lm.supports_response_schema)
+
+    @property
+    def supported_params(self) -> set[str]:
+        return set(self.lm.supported_params)
+
+    def complete(self, request: Request) -> Response:
+        calls = _CURRENT.get()
+        if calls is None or not self._awaited:
+            if calls is not None:
+                calls.check()
+            response: Response = self.lm(request, cache=False)
+            return response
+        return calls.result(self.lm, request)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CancellableEngine:
+        return self
+
+
+def cancellable(lm: dspy.BaseLM) -> dspy.LM:
+    """`lm`, uncached, with calls that end when their run is cancelled."""
+    engine = CancellableEngine(lm)
+    return dspy.LM(lm.model, engine=engine, cache=False, num_retries=getattr(lm, "num_retries", 0), **_settings(lm))
+
+
+def _settings(lm: dspy.BaseLM) -> dict[str, Any]:
+    kept = ("temperature", "max_tokens")
+    return {name: lm.kwargs[name] for name in kept if lm.kwargs.get(name) is not None}

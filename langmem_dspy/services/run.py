@@ -1,0 +1,127 @@
+"""One run: what was asked, how it stands, and how clients see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from sqlite3 import Row
+from typing import Any
+
+import orjson
+
+from langmem_dspy.records import Namespace
+from langmem_dspy.services.calls import Calls
+from langmem_dspy.services.wire import dumps, time_text
+
+OPEN = ("pending", "running")
+FAILED = ("error", "timeout", "interrupted")
+MODES = (
+    "values", "updates", "messages", "messages-tuple", "events", "tasks", "checkpoints", "debug", "custom", "tools",
+    "lifecycle",
+)  # fmt: skip
+
+INSERT = (
+    "INSERT INTO runs (id, tenant, thread, graph, status, created, updated, due, request, metadata, multitask, "
+    "stateless) VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@dataclass(eq=False)
+class Run:
+    """`root` is its tenant's. `result` is the JSON of its answer, set before `done` is.
+
+    `synced` is done once the run is on disk; None for one that was read from there.
+    """
+
+    id: str
+    root: Namespace
+    thread: str
+    graph: str
+    request: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    multitask: str
+    stateless: bool
+    created: float
+    due: float
+    status: str = "pending"
+    updated: float = 0.0
+    attempts: int = 0
+    result: bytes | None = None
+    rolled_back: bool = False
+    after: Run | None = None
+    calls: Calls | None = None
+    task: asyncio.Task[None] | None = None
+    synced: asyncio.Future[None] | None = None
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def tenant(self) -> str:
+        return "/".join(self.root)
+
+    @property
+    def modes(self) -> Sequence[str]:
+        """What its caller wanted streamed."""
+        modes = self.request.get("stream_mode") or ["values"]
+        return [modes] if isinstance(modes, str) else modes
+
+    @property
+    def error(self) -> Any:
+        """What went wrong, as clients are told; None where nothing did."""
+        answer = orjson.loads(self.result) if self.result else None
+        return answer.get("__error__") if isinstance(answer, dict) and self.status in FAILED else None
+
+    def inserted(self) -> tuple[str, Sequence[Any]]:
+        """The statement that keeps it."""
+        request = dumps({**self.request, "root": self.root}).decode()
+        return INSERT, (
+            self.id, self.tenant, self.thread, self.graph, self.created, self.created, self.due, request,
+            dumps(self.metadata).decode(), self.multitask, int(self.stateless),
+        )  # fmt: skip
+
+    @staticmethod
+    def read(row: Row) -> Run:
+        """The run of a row of the ledger."""
+        request = orjson.loads(row["request"])
+        run = Run(
+            row["id"], tuple(request.pop("root")), row["thread"], row["graph"], request, orjson.loads(row["metadata"]),
+            row["multitask"], bool(row["stateless"]), row["created"], row["due"], row["status"], row["updated"],
+            row["attempts"], row["result"],
+        )  # fmt: skip
+        if run.status not in OPEN:
+            run.done.set()
+        return run
+
+    def view(self, assistant_id: str) -> dict[str, Any]:
+        return {
+            "run_id": self.id,
+            "thread_id": self.thread,
+            "assistant_id": assistant_id,
+            "created_at": time_text(self.created),
+            "updated_at": time_text(self.updated or self.created),
+            "status": self.status,
+            "metadata": dict(self.metadata),
+            "kwargs": {"input": self.request.get("input"), "config": self.request.get("config") or {}},
+            "multitask_strategy": self.multitask,
+        }
+
+    def events(self, modes: Sequence[str]) -> Iterator[tuple[int, str, Any]]:
+        """What is streamed of a run that has ended: (number, event, data).
+
+        It follows from the run alone, so that a client that comes back, also to a restarted server, goes on where it
+        was. The number 1 is the event at the beginning.
+        """
+        if self.error is not None:
+            yield 2, "error", self.error
+            return
+        output = orjson.loads(self.result or b"null")
+        if "updates" in modes:
+            yield 2, "updates", {self.graph: output}
+        if "values" in modes:
+            yield 3, "values", output
+        yield 4, "end", None
+
+    def first_event(self) -> tuple[int, str, Any]:
+        about = {"run_id": self.id, "attempt": max(self.attempts, 1), "thread_id": self.thread}
+        told = {name: self.metadata[name] for name in ("model", "simulation") if name in self.metadata}
+        return 1, "metadata", {**about, **told}

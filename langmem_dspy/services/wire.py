@@ -1,0 +1,127 @@
+"""JSON in and out: what JSON cannot hold, or a store could not give back, is refused at the door."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request, Response
+from pydantic import BaseModel, ValidationError
+
+from langmem_dspy.errors import InputError
+from langmem_dspy.services.limits import Limits
+
+B = TypeVar("B", bound=BaseModel)
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS
+_LARGEST = 2**63
+
+
+class Refused(Exception):
+    """A request that is not done: what its caller is told. `headers` go with the answer."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, headers
+
+
+def dumps(value: Any) -> bytes:
+    return orjson.dumps(value, default=str, option=_OPTIONS)
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """`value` as JSON."""
+    return Response(dumps(value), status, headers, "application/json")
+
+
+def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    return answer({"detail": detail}, status, headers)
+
+
+async def read(request: Request, model: type[B]) -> B:
+    """The body as `model`. Raises `Refused`."""
+    return checked(await read_json(request), model)
+
+
+def checked(value: Any, model: type[B], where: str = "") -> B:
+    """`value` as `model`. Raises `Refused`, which names the field and never shows what it held."""
+    try:
+        return model.model_validate({} if value is None else value)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        told = [f"{where}{'.'.join(map(str, one['loc'])) or 'the body'}: {one['msg']}" for one in problems[:5]]
+        raise Refused(422, "; ".join(told)) from None
+
+
+async def read_json(request: Request) -> Any:
+    """The body as JSON that a store can hold; None where it is empty. Raises `Refused`."""
+    body = await request.body()
+    if not body.strip():
+        return None
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(422, f"the body is no JSON: {error}") from None
+    limits: Limits = request.app.state.limits
+    _check(value, limits.json_depth, body)
+    return value
+
+
+def _check(value: Any, depth: int, body: bytes) -> None:
+    if depth < 0:
+        raise Refused(422, "the body is nested too deeply")
+    kind = type(value)
+    if kind is str:
+        if "\x00" in value:
+            raise Refused(422, "the body holds a NUL character; remove it")
+    elif kind is dict:
+        for name, part in value.items():
+            if "\x00" in name:
+                raise Refused(422, "a name in the body holds a NUL character; remove it")
+            _check(part, depth - 1, body)
+    elif kind is list:
+        for part in value:
+            _check(part, depth - 1, body)
+    elif (kind is int and not -_LARGEST <= value < _LARGEST) or (kind is float and abs(value) >= _LARGEST):
+        _check_number(value, body)
+
+
+def _check_number(value: float, body: bytes) -> None:
+    """Refuse an integer that would come back as another: beyond 64 bits, orjson makes a float of it."""
+    if type(value) is int or any(len(n.lstrip("-")) > 18 for n in _integers(body) if abs(int(n)) >= _LARGEST):
+        raise Refused(422, "the body holds an integer beyond 64 bits; send it as text")
+
+
+def _integers(body: bytes) -> list[str]:
+    found: list[str] = []
+
+    def note(digits: str) -> int:
+        if len(digits) > 4000:  # more than Python reads
+            raise Refused(422, "the body holds an integer beyond 64 bits; send it as text")
+        found.append(digits)
+        return 0
+
+    json.loads(body, parse_int=note)
+    return found
+
+
+def time_text(seconds: float | None) -> str | None:
+    """Seconds since 1970 in ISO 8601."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def event(name: str, data: Any, number: int | None = None) -> bytes:
+    """One server-sent event."""
+    prefix = b"" if number is None else b"id: %d\n" % number
+    return prefix + b"event: %s\ndata: %s\n\n" % (name.encode(), dumps(data))
+
+
+def only(document: dict[str, Any], fields: list[str] | None) -> dict[str, Any]:
+    """The fields a caller selected; all where they selected none. Raises `InputError` for an unknown one."""
+    if not fields:
+        return document
+    if unknown := sorted(set(fields) - set(document)):
+        raise InputError(f"select knows {', '.join(document)}; got {', '.join(unknown)[:100]}")
+    return {name: document[name] for name in fields}

@@ -11,7 +11,7 @@ from langmem_dspy.simulation import worlds
 from langmem_dspy.simulation.parsing import find_rules, find_said
 from langmem_dspy.simulation.worlds.cases import draw_sets
 
-SEEDS = range(4)
+SEEDS = range(3)
 
 
 def score(world, program, profile="middle") -> float:
@@ -19,7 +19,15 @@ def score(world, program, profile="middle") -> float:
         return fmean(world.metric(e, program(**e.inputs())).score for e in world.testset)
 
 
-@pytest.mark.parametrize(("name", "low", "high"), [("support_desk", 0.25, 0.45), ("expense_office", 0.7, 0.8)])
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("support_desk", 0.25, 0.45),
+        ("expense_office", 0.7, 0.8),
+        ("museum_desk", 0.15, 0.4),
+        ("newsroom", 0.25, 0.45),
+    ],
+)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_there_is_much_to_gain_and_the_perfect_prompts_gain_it(name, low, high, seed):
     world = worlds.load(name, seed, n_test=30)
@@ -110,7 +118,7 @@ def test_noise_on_the_score_is_new_each_time_and_of_the_size_asked_for():
 
 
 def test_unknown_worlds_and_impossible_sizes_are_refused():
-    with pytest.raises(ValueError, match="no world is named 'moon'; there are support_desk, expense_office"):
+    with pytest.raises(ValueError, match="no world is named 'moon'; there are support_desk, expense_office,"):
         worlds.load("moon")
     with pytest.raises(ValueError, match="moon has only 1 different cases, 3 were asked for; ask for fewer"):
         draw_sets("moon", 0, lambda chance, number: {"rock": "grey"}, (), (2, 1))

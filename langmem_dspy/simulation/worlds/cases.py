@@ -9,7 +9,7 @@ import dspy
 from langmem_dspy.errors import InputError
 from langmem_dspy.simulation.chance import Chance
 from langmem_dspy.simulation.effects import without_contradictions
-from langmem_dspy.simulation.worlds.world import Stage
+from langmem_dspy.simulation.worlds.stage import Stage
 
 PATIENCE = 1000  # draws without a new case after which there are taken to be no more
 
@@ -42,10 +42,14 @@ def gold_labels(inputs: Mapping[str, str], stages: Sequence[Stage]) -> dict[str,
     fields = dict(inputs)
     labels: dict[str, str] = {}
     for stage in stages:
+        if not stage.runs(fields):
+            continue
         for name, options in stage.options.items():
-            firing = [r for r in stage.rules if r.field == name and r.effect == "set" and r.fires(fields)]
+            seen = stage.view(fields)
+            firing = [r for r in stage.rules if r.field == name and r.effect == "set" and r.fires(seen)]
             winners = without_contradictions(firing)
-            labels[name] = fields[name] = winners[-1].value if winners else options[0]
+            wired = stage.wire(name)
+            labels[wired] = fields[wired] = winners[-1].value if winners else options[0]
     return labels
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from langmem_dspy.simulation.chance import Chance
 from langmem_dspy.simulation.rules import Condition, Rule
-from langmem_dspy.simulation.worlds.world import Stage
+from langmem_dspy.simulation.worlds.stage import Stage
 
 TOPICS: dict[str, tuple[str, str]] = {
     "refund": ("I want a refund for my last purchase", "please give me my money back"),

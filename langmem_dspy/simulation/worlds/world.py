@@ -4,67 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from statistics import fmean
 
 import dspy
 
 from langmem_dspy.simulation.parsing import find_rules
-from langmem_dspy.simulation.phrasing import phrase
 from langmem_dspy.simulation.rules import Rule
 from langmem_dspy.simulation.worlds.judging import Judge
+from langmem_dspy.simulation.worlds.pipeline import Pipeline
+from langmem_dspy.simulation.worlds.stage import Stage
 
-
-@dataclass(frozen=True)
-class Stage:
-    """One predictor: its fields, the text its prompt starts with, the rules given there and those still to be found.
-
-    `options` are the values an output may have, by field; the first is the default.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    opening: str
-    given: tuple[Rule, ...] = ()
-    hidden: tuple[Rule, ...] = ()
-    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    when_to_update: str = ""
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        return self.given + self.hidden
-
-    def prompt(self, rules: Sequence[Rule]) -> str:
-        """The opening with `rules` as its list."""
-        return "\n".join([self.opening, *(f"- {phrase(rule, i)}" for i, rule in enumerate(rules))])
-
-    def signature(self) -> type[dspy.Signature]:
-        fields: dict[str, Any] = {name: (str, dspy.InputField()) for name in self.inputs}
-        for name in self.outputs:
-            values = self.options.get(name)
-            fields[name] = (_literal(values) if values else str, dspy.OutputField())
-        return dspy.make_signature(fields, self.prompt(self.given), signature_name=self.name.title())
-
-
-class Pipeline(dspy.Module):
-    """The stages of a world, one after the other; every field of every stage is in the prediction."""
-
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        super().__init__()
-        self.order = [stage.name for stage in stages]
-        for stage in stages:
-            setattr(self, stage.name, dspy.Predict(stage.signature()))
-
-    def forward(self, **inputs: str) -> dspy.Prediction:
-        fields: dict[str, Any] = dict(inputs)
-        outputs: dict[str, Any] = {}
-        for name in self.order:
-            predictor = getattr(self, name)
-            said = predictor(**{key: fields[key] for key in predictor.signature.input_fields})
-            outputs |= {key: said[key] for key in predictor.signature.output_fields}
-            fields |= outputs
-        return dspy.Prediction(**outputs)
+__all__ = ["Pipeline", "Placement", "Stage", "World"]
 
 
 @dataclass(frozen=True)
@@ -86,10 +37,11 @@ class World:
     valset: list[dspy.Example]
     testset: list[dspy.Example]
     metric: Judge
+    rounds: int = 1
 
     def program(self) -> dspy.Module:
         """A fresh program with the prompts to start from."""
-        return Pipeline(self.stages)
+        return Pipeline(self.stages, self.rounds)
 
     def with_prompts(self, prompts: Mapping[str, str]) -> dspy.Module:
         """A fresh program with these instructions, by predictor."""
@@ -129,21 +81,37 @@ class World:
         written = placed = hidden = 0
         for name, predictor in program.named_predictors():
             stage = next(stage for stage in self.stages if stage.name == name)
-            found = set(find_rules(predictor.signature.instructions)) - set(stage.given)
+            found = set(find_rules(predictor.signature.instructions)) - {*stage.given, *stage.mistaken}
             written += len(found)
             placed += len(found & set(stage.hidden))
             hidden += len(stage.hidden)
         return Placement(placed / written if written else 1.0, placed / hidden if hidden else 1.0)
+
+    def score(self, program: dspy.Module, examples: Sequence[dspy.Example] | None = None) -> float:
+        """The mean score of `program` in [0, 1], without noise, on the test set unless others are given.
+
+        Asks the configured LM.
+        """
+        judge = self.metric.without_noise()
+        asked = self.testset if examples is None else examples
+        return fmean(judge(example, program(**example.inputs())).score for example in asked)
+
+    @property
+    def guilty(self) -> tuple[str, ...]:
+        """The predictors whose prompts are not right at the start."""
+        return tuple(stage.name for stage in self.stages if stage.at_fault)
+
+    def touched(self, program: dspy.Module) -> tuple[str, ...]:
+        """The predictors whose prompts were right, and are another now."""
+        said = {name: p.signature.instructions for name, p in program.named_predictors()}
+        start = {name: p.signature.instructions for name, p in self.program().named_predictors()}
+        return tuple(name for name in start if name not in self.guilty and said[name] != start[name])
 
     def broken_variables(self, program: dspy.Module) -> dict[str, list[str]]:
         """By predictor, the {variables} lost or added."""
         found = {name: _variables(p.signature.instructions) for name, p in program.named_predictors()}
         broken = {name: sorted(found[name] ^ wanted) for name, wanted in self.variables.items()}
         return {name: names for name, names in broken.items() if names}
-
-
-def _literal(values: tuple[str, ...]) -> Any:
-    return Literal[values]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from langmem_dspy._version import __version__
 from langmem_dspy.cli.demo import demo
 from langmem_dspy.cli.experiments import replay, sweep
 from langmem_dspy.cli.experiments import run as run_experiment
+from langmem_dspy.cli.mcp import mcp
 from langmem_dspy.cli.memories import memories
 from langmem_dspy.cli.optimize import optimize
 from langmem_dspy.cli.serve import keys, serve
@@ -41,6 +42,7 @@ models. Each command explains itself with `--help`.
 app.command(demo)
 app.command(optimize)
 app.command(memories)
+app.command(mcp)
 app.command(serve)
 app.command(keys)
 app.command(ui)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel
 
@@ -30,6 +30,14 @@ Action: TypeAlias = Literal["create", "update", "delete"]
 ACTIONS: tuple[Action, ...] = ("create", "update", "delete")
 _DOUBLES_LOOKED_AT = 5
 _ATTEMPTS = 5
+
+
+class Managed(NamedTuple):
+    """What a call of manage_memory came to. `what` was done to `id`, None for nothing; `said` is what a model reads."""
+
+    said: str
+    what: Literal["created", "updated", "deleted", "known"] | None = None
+    id: str | None = None
 
 
 class _InNamespace:
@@ -57,15 +65,18 @@ class ManageMemory(_InNamespace):
         self.model, self.kind, self.actions = model, kind, tuple(actions)
 
     def call(self, action: str = "", content: Any = None, id: str | None = None) -> str:
+        return self.manage(action, content, id).said
+
+    def manage(self, action: str = "", content: Any = None, id: str | None = None) -> Managed:
         action = action or ("create" if not id else "update")
         if action not in self.actions:
-            return f"{action!r} is not permitted; use {' or '.join(self.actions)}."
+            return Managed(f"{action!r} is not permitted; use {' or '.join(self.actions)}.")
         store, namespace = self.place()
         identifier = self.model.__name__ if self.kind == "single" else (id or "").strip()
         if action == "create" and self.kind == "multi":
             return self._create(store, namespace, content)
         if not identifier:
-            return f"To {action} a memory, give its id, as a search shows it."
+            return Managed(f"To {action} a memory, give its id, as a search shows it.")
         for attempt in range(_ATTEMPTS):
             try:
                 return self._change(store, namespace, identifier, None if action == "delete" else content, action)
@@ -74,33 +85,36 @@ class ManageMemory(_InNamespace):
                     raise
         raise AssertionError("unreachable")
 
-    def _create(self, store: Store, namespace: Namespace, content: Any) -> str:
+    def _create(self, store: Store, namespace: Namespace, content: Any) -> Managed:
         try:
             new = Known(str(uuid.uuid4()), self.model.__name__, self.model, self._read(content, None))
         except InputError as error:
-            return f"Nothing was created: {error}"
+            return Managed(f"Nothing was created: {error}")
         query = SearchOp(namespace, query=as_text(new.content), limit=_DOUBLES_LOOKED_AT)
         near = read_existing(store.batch([query])[0], Schemas([self.model]))
         if twin := next((known for known in near if known.says() == new.says()), None):
-            return f"Already known as memory {twin.id}."
+            return Managed(f"Already known as memory {twin.id}.", "known", twin.id)
         store.put(namespace, new.id, to_value(new))
-        return f"Created memory {new.id}."
+        return Managed(f"Created memory {new.id}.", "created", new.id)
 
-    def _change(self, store: Store, namespace: Namespace, identifier: str, content: Any, action: str) -> str:
+    def _change(self, store: Store, namespace: Namespace, identifier: str, content: Any, action: str) -> Managed:
         """Update, delete, or create the only one, unless someone else writes at the same time (`ConflictError`)."""
         held = store.get(namespace, identifier)
         if held is None and (action == "delete" or self.kind == "multi"):
-            return f"There is no memory {identifier}; nothing was done. Search for the right id."
+            return Managed(f"There is no memory {identifier}; nothing was done. Search for the right id.")
         value = None
         if action != "delete":
             try:
                 whole = self._read(content, held)
             except InputError as error:
-                return f"Nothing was changed: {error}"
+                return Managed(f"Nothing was changed: {error}")
             value = to_value(Known(identifier, self.model.__name__, self.model, whole))
         store.batch([PutOp(namespace, identifier, value, if_version=held.version if held is not None else 0)])
-        done = "Deleted" if value is None else "Created" if held is None else "Updated"
-        return f"{done} memory {identifier}."
+        if value is None:
+            return Managed(f"Deleted memory {identifier}.", "deleted", identifier)
+        if held is None:
+            return Managed(f"Created memory {identifier}.", "created", identifier)
+        return Managed(f"Updated memory {identifier}.", "updated", identifier)
 
     def _read(self, content: Any, held: Item | None) -> BaseModel:
         """What `content` asks for: text, a dict, JSON text or an object, merged into what is held."""
@@ -139,6 +153,9 @@ class SearchMemory(_InNamespace):
         self.filter = dict(filter) if filter else None
 
     def call(self, query: str, limit: int | None = None, offset: int = 0) -> str:
+        return said_of(self.find(query, limit, offset), query, offset)
+
+    def find(self, query: str, limit: int | None = None, offset: int = 0) -> list[SearchItem]:
         store, namespace = self.place()
         wanted = min(max(1, limit or self.limit), 100)
         op = SearchOp(
@@ -151,19 +168,23 @@ class SearchMemory(_InNamespace):
             mode=self.mode,
         )
         found: list[SearchItem] = store.batch([op])[0]
-        if self.min_score is None:
-            found = matching(found)
-        if not found:
-            more = " further" if offset else ""
-            return f"No{more} memories were found" + (f" for {query!r}." if query.strip() else ".")
-        return marked("\n".join(_line(item) for item in found))
+        return matching(found) if self.min_score is None else found
 
 
-def _line(item: Any) -> str:
+def said_of(found: Sequence[SearchItem], query: str, offset: int = 0) -> str:
+    """What was found, as a model reads it."""
+    if not found:
+        more = " further" if offset else ""
+        return f"No{more} memories were found" + (f" for {query!r}." if query.strip() else ".")
+    return marked("\n".join(json.dumps(shown(item), ensure_ascii=False, separators=(",", ":")) for item in found))
+
+
+def shown(item: SearchItem) -> dict[str, Any]:
+    """A found memory as a model is shown it."""
     line: dict[str, Any] = {"id": item.key, "content": read_value(item.value)[1]}
     if item.score is not None:
         line["score"] = round(item.score, 3)
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+    return line
 
 
 def _from_json(text: str, model: type[BaseModel]) -> Any:

@@ -37,10 +37,15 @@ class MemoryTool(dspy.Tool):
         return str(self.name)
 
     @property
+    def calls(self) -> ManageMemory | SearchMemory:
+        """What it calls, for whoever wants more than the text that a model reads."""
+        calls: ManageMemory | SearchMemory = self.func.__self__
+        return calls
+
+    @property
     def store(self) -> Store | None:
         """The store it was made with; None if each call looks for the current one."""
-        store: Store | None = self.func.__self__.store
-        return store
+        return self.calls.store
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(**self._named(args, kwargs))

@@ -49,6 +49,11 @@ class Context:
             lent[theirs] += shares * evidence[ours]
         return lent
 
+    @property
+    def empty(self) -> bool:
+        """Whether no slot is of any thread."""
+        return not self._codes
+
     def fork(self) -> Context:
         forked = Context()
         forked._codes = dict(self._codes)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FIRST, _BLOCK = 16, 8192
+_AT_ONCE = 8192
 _NARROW = 16
 
 
@@ -92,9 +93,9 @@ class Blocks:
         out = np.empty(self.size - start, np.float32)
         for first, block in zip(self._starts, self._blocks, strict=True):
             lo, hi = max(start, first), min(self.size, first + len(block))
-            if lo < hi:
-                part, rows = out[lo - start : hi - start], block[lo - first : hi - first]
-                _dots(part, rows, query)
+            for at in range(lo, hi, _AT_ONCE):  # not more, or a whole file would be read into memory
+                end = min(hi, at + _AT_ONCE)
+                _dots(out[at - start : end - start], block[at - first : end - first], query)
         return out
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:

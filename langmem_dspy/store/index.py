@@ -169,7 +169,8 @@ class Index:
             shard.quantized = quantized
             if saved is not None and shard.vectors is not None:
                 # From now on the vectors are read from the file: the codes alone stay in memory.
-                rows, quantized.fine = saved
+                rows, fine = saved
+                quantized.refine(fine)
                 kept = Blocks(stamp.width, rows)
                 for row in shard.vectors.take(np.arange(quantized.size, shard.size)):
                     kept.append(row)

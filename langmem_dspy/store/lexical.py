@@ -6,12 +6,14 @@ terms of a revision lie beside it in the log, and each namespace has postings of
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from langmem_dspy.store.contenders import Held, contenders, places
 from langmem_dspy.store.growing import Column
 from langmem_dspy.store.words import unpack_all, unpack_terms
 
@@ -52,7 +54,7 @@ class Postings:
         self._slots = np.empty(0, np.int32)
         self._counts = np.empty(0, np.uint8)
         self.lengths = Column([], np.float32)
-        self._new: dict[int, list[tuple[int, int]]] = {}
+        self._new: dict[int, tuple[array[int], array[int]]] = {}
         self._waiting = 0
         # How many slots have words, and how many words those are.
         self._worded, self._length = 0, 0.0
@@ -65,38 +67,72 @@ class Postings:
         self.lengths.append(length)
         self._worded, self._length = self._worded + (length > 0), self._length + length
         for term, count in zip(ids.tolist(), counts.tolist(), strict=True):
-            self._new.setdefault(term, []).append((slot, count))
+            found = self._new.get(term)
+            if found is None:
+                found = self._new[term] = (array("i"), array("B"))
+            found[0].append(slot)
+            found[1].append(count)
         self._waiting += len(ids)
         if self._waiting > max(_MERGE_AT, len(self._slots) // 4):
             self._merge()
 
     def statistics(self, terms: Sequence[int], alive: NDArray[np.bool_] | None) -> Statistics:
-        """Of the slots that are alive; None is all of them, which is quick."""
-        lengths = self.lengths.array
+        """Of the slots that are alive; None is all of them."""
+        found = [self._of(term)[0] for term in terms]
         if alive is None:
-            found = tuple(len(self._of(term)[0]) for term in terms)
-            return Statistics(self._worded, self._length, found)
-        counted = alive & (lengths > 0)
-        found = tuple(int(np.count_nonzero(alive[self._of(term)[0]])) for term in terms)
-        return Statistics(int(np.count_nonzero(counted)), float(lengths[counted].sum(dtype=np.float64)), found)
+            return Statistics(self._worded, self._length, tuple(map(len, found)))
+        dead = np.flatnonzero(~alive)
+        lengths = self.lengths.array[dead]
+        return Statistics(
+            self._worded - int(np.count_nonzero(lengths)),
+            self._length - float(lengths.sum(dtype=np.float64)),
+            tuple(len(slots) - int(np.count_nonzero(places(slots, dead) >= 0)) for slots in found),
+        )
 
     def scores(self, terms: Sequence[int], statistics: Statistics) -> NDArray[np.float32]:
         """The BM25 score of every slot; 0 where no term occurs."""
         scores = np.zeros(self.lengths.size, np.float32)
-        average = statistics.length / max(1, statistics.items)
-        norms = K1 * (1 - B + B * self.lengths.array / max(average, 1e-9))
+        norms = self._norms(self.lengths.array, statistics)
         for term, weight in zip(terms, statistics.weights(), strict=True):
             slots, counts = self._of(term)
-            times = counts.astype(np.float32)
-            scores[slots] += np.float32(weight * (K1 + 1)) * times / (times + norms[slots])
+            scores[slots] += _part(weight, counts, norms[slots])
         return scores
+
+    def scores_of(self, slots: NDArray[np.int64], terms: Sequence[int], statistics: Statistics) -> NDArray[np.float32]:
+        """As `scores`, of some slots."""
+        scores = np.zeros(len(slots), np.float32)
+        norms = self._norms(self.lengths.array[slots], statistics)
+        for term, weight in zip(terms, statistics.weights(), strict=True):
+            held, counts = self._of(term)
+            at = places(held, slots)
+            here = np.flatnonzero(at >= 0)
+            scores[here] += _part(weight, counts[at[here]], norms[here])
+        return scores
+
+    def contenders(
+        self, k: int, terms: Sequence[int], statistics: Statistics, mask: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Slots of `mask`, in order, that hold any of `terms`, with all that are among the `k` best; and their scores.
+
+        The scores are those of `scores_of` but for the order in which they are summed up.
+        """
+        held = []
+        for term, weight in zip(terms, statistics.weights(), strict=True):
+            slots, counts = self._of(term)
+            most = _part(weight, counts.max(initial=0), K1 * (1 - B))  # the norm of a text without length
+            held.append(Held(slots, counts, weight, float(most)))
+
+        def part(term: Held, slots: Any, counts: Any) -> Any:
+            return _part(term.weight, counts, self._norms(self.lengths.array[slots], statistics))
+
+        return contenders(k, held, mask, part)
 
     def fork(self) -> Postings:
         forked = Postings()
         forked._terms, forked._starts, forked._slots = self._terms, self._starts, self._slots
         forked._counts = self._counts
         forked.lengths = Column(self.lengths.array, np.float32)
-        forked._new = {term: list(found) for term, found in self._new.items()}
+        forked._new = {term: (slots[:], counts[:]) for term, (slots, counts) in self._new.items()}
         forked._waiting, forked._worded, forked._length = self._waiting, self._worded, self._length
         return forked
 
@@ -106,10 +142,14 @@ class Postings:
         lo, hi = (int(self._starts[at]), int(self._starts[at + 1])) if known else (0, 0)
         slots, counts = self._slots[lo:hi], self._counts[lo:hi]
         if fresh := self._new.get(term):
-            new_slots, new_counts = zip(*fresh, strict=True)
-            slots = np.concatenate([slots, np.array(new_slots, np.int32)])
-            counts = np.concatenate([counts, np.array(new_counts, np.uint8)])
+            slots = np.concatenate([slots, np.array(fresh[0], np.int32)])
+            counts = np.concatenate([counts, np.array(fresh[1], np.uint8)])
         return slots, counts
+
+    def _norms(self, lengths: NDArray[np.float32], statistics: Statistics) -> NDArray[np.float32]:
+        average = statistics.length / max(1, statistics.items)
+        norms: NDArray[np.float32] = K1 * (1 - B + B * lengths / np.float32(max(average, 1e-9)))
+        return norms
 
     def _load(self, packed: list[bytes]) -> None:
         if not packed:
@@ -125,13 +165,12 @@ class Postings:
 
     def _merge(self) -> None:
         old = np.repeat(self._terms, np.diff(self._starts))
-        flat = [(term, slot, count) for term, found in self._new.items() for slot, count in found]
-        new_terms, new_slots, new_counts = zip(*flat, strict=True)
+        new = list(self._new.items())
         self._new, self._waiting = {}, 0
         self._sort(
-            np.concatenate([old, np.array(new_terms, np.uint64)]),
-            np.concatenate([self._slots, np.array(new_slots, np.int32)]),
-            np.concatenate([self._counts, np.array(new_counts, np.uint8)]),
+            np.concatenate([old, np.repeat(np.array([t for t, _ in new], np.uint64), [len(f[0]) for _, f in new])]),
+            np.concatenate([self._slots, *(np.array(slots, np.int32) for _, (slots, _) in new)]),
+            np.concatenate([self._counts, *(np.array(counts, np.uint8) for _, (_, counts) in new)]),
         )
 
     def _sort(self, terms: NDArray[np.uint64], slots: NDArray[np.int32], counts: NDArray[np.uint8]) -> None:
@@ -139,3 +178,9 @@ class Postings:
         self._terms, firsts = np.unique(terms[order], return_index=True)
         self._starts = np.append(firsts, len(terms)).astype(np.int64)
         self._slots, self._counts = slots[order], counts[order]
+
+
+def _part(weight: float, counts: Any, norms: Any) -> Any:
+    """What a term of `weight` adds to texts that hold it `counts` times."""
+    times = np.asarray(counts, np.float32)
+    return np.float32(weight * (K1 + 1)) * times / (times + np.float32(norms))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from langmem_dspy.records import SearchMode
-from langmem_dspy.store.lexical import Statistics
+from langmem_dspy.store.lexical import Postings, Statistics
 from langmem_dspy.store.shard import Shard
 
 if TYPE_CHECKING:
@@ -53,27 +53,57 @@ def statistics(shards: Sequence[Shard], query: Query) -> Statistics:
     return Statistics.total(parts) if parts else Statistics(0, 0, (0,) * len(query.terms))
 
 
-def score(shard: Shard, mask: NDArray[np.bool_], query: Query, total: Statistics | None) -> Scored:
-    """The slots of `mask` that have anything in common with the query; in `dense`, all that have a vector."""
+def score(shard: Shard, mask: NDArray[np.bool_], query: Query, total: Statistics | None, wanted: int) -> Scored:
+    """Slots of `mask` that match: all of a small shard, of a large one at least those among the `wanted` best."""
     if query.mode == "dense":
-        return _dense(shard, mask, query)
+        return _dense(shard, mask, query, wanted)
     assert shard.postings is not None and shard.context is not None and total is not None  # read for these modes
+    if shard.quantized is not None and shard.context.empty:
+        few = _few(shard, shard.postings, mask, query, total, wanted)
+        if few is not None:
+            return few
     lexical = shard.postings.scores(query.terms, total)
-    meaning, dense = _meaning(shard, mask, query, lexical)
+    meaning, dense = _meaning(shard, mask, query, lexical, wanted)
     alive = shard.alive.array
     own = np.where(alive, lexical + meaning, np.float32(0))
     context = shard.context.lend(own, alive)
     evidence = own + context
     slots = np.flatnonzero(mask & (evidence > 0))
-    scores = evidence[slots] / (evidence[slots] + np.float32(HALF))
-    return Scored(shard.ids.array[slots], scores, dense[slots], lexical[slots], context[slots])
+    return Scored(shard.ids.array[slots], _scores(evidence[slots]), dense[slots], lexical[slots], context[slots])
 
 
-def _dense(shard: Shard, mask: NDArray[np.bool_], query: Query) -> Scored:
+def _few(
+    shard: Shard, postings: Postings, mask: NDArray[np.bool_], query: Query, total: Statistics, wanted: int
+) -> Scored | None:
+    """What may be among the best of a large shard, scored as all would be; None if that may be nearly all."""
+    slots, lexical = postings.contenders(max(wanted, _WORDY), query.terms, total, mask)
+    if query.mode == "lexical" or query.vector is None:
+        lexical = postings.scores_of(slots, query.terms, total)
+        nothing = np.full(len(slots), np.nan, np.float32)
+        return Scored(shard.ids.array[slots], _scores(lexical), nothing, lexical, np.zeros_like(lexical))
+    near = _nearest(shard, mask, query.vector, wanted, _wordiest(slots, lexical))
+    if near is None:
+        return None
+    slots = np.union1d(slots, near)
+    cosines = np.full(len(slots), -2, np.float32)
+    cosines[np.searchsorted(slots, near)] = shard.cosines_of(near, query.vector)
+    lexical, (meaning, dense) = postings.scores_of(slots, query.terms, total), _evidence(cosines, query)
+    evidence = lexical + meaning
+    some = evidence > 0
+    return Scored(
+        shard.ids.array[slots[some]],
+        _scores(evidence[some]),
+        dense[some],
+        lexical[some],
+        np.zeros(np.count_nonzero(some), np.float32),
+    )
+
+
+def _dense(shard: Shard, mask: NDArray[np.bool_], query: Query, wanted: int) -> Scored:
     assert query.vector is not None  # the mode is refused without
     if shard.without_vector:
         mask = mask & shard.has_vector.array
-    slots = _nearest(shard, mask, query.vector)
+    slots = _nearest(shard, mask, query.vector, wanted)
     if slots is None:
         slots = np.flatnonzero(mask)
         cosines = shard.cosines(query.vector)[slots]
@@ -84,34 +114,53 @@ def _dense(shard: Shard, mask: NDArray[np.bool_], query: Query) -> Scored:
 
 
 def _nearest(
-    shard: Shard, mask: NDArray[np.bool_], vector: NDArray[np.float32], beside: NDArray[np.float32] | None = None
+    shard: Shard, mask: NDArray[np.bool_], vector: NDArray[np.float32], wanted: int, *beside: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
-    """The slots worth an exact comparison, or None where that is all of them. `beside` names others by their rank."""
+    """The slots worth an exact comparison, in order, those `beside` among them; None where that is all of them."""
     if shard.quantized is None:
         return None
     done = shard.quantized.size
-    parts = [shard.quantized.candidates(vector, mask), done + np.flatnonzero(mask[done:])]
+    found = shard.quantized.candidates(vector, mask, wanted)
+    if found is None:
+        return None
+    parts = [found, done + np.flatnonzero(mask[done:]), *beside]
     if shard.more is not None:  # further vectors of an item are compared exactly anyway
-        parts.append(np.unique(shard.owners.array))
-    if beside is not None:
-        best = np.argpartition(beside, max(0, len(beside) - _WORDY))[-_WORDY:]
-        parts.append(best[beside[best] > 0])
-    slots = np.sort(np.concatenate(parts))
-    chosen: NDArray[np.int64] = slots[mask[slots] & np.append(True, slots[1:] != slots[:-1])[: len(slots)]]
+        parts.append(shard.owners.array)
+    slots = np.unique(np.concatenate(parts))
+    chosen: NDArray[np.int64] = slots[mask[slots]]
     return chosen
 
 
 def _meaning(
-    shard: Shard, mask: NDArray[np.bool_], query: Query, lexical: NDArray[np.float32]
+    shard: Shard, mask: NDArray[np.bool_], query: Query, lexical: NDArray[np.float32], wanted: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The evidence of the vectors, and their cosines."""
     if query.mode == "lexical" or query.vector is None:
         return np.zeros_like(lexical), np.full(shard.size, np.nan, np.float32)
-    slots = _nearest(shard, mask, query.vector, np.where(mask, lexical, np.float32(0)))
+    slots = None
+    if shard.quantized is not None:
+        worded = np.flatnonzero(mask & (lexical > 0))
+        slots = _nearest(shard, mask, query.vector, wanted, _wordiest(worded, lexical[worded]))
     if slots is None:
-        cosines = shard.cosines(query.vector)
-    else:
-        cosines = np.full(shard.size, -2, np.float32)
-        cosines[slots] = shard.cosines_of(slots, query.vector)
+        return _evidence(shard.cosines(query.vector), query)
+    cosines = np.full(shard.size, -2, np.float32)
+    cosines[slots] = shard.cosines_of(slots, query.vector)
+    return _evidence(cosines, query)
+
+
+def _wordiest(slots: NDArray[np.int64], lexical: NDArray[np.float32]) -> NDArray[np.int64]:
+    if len(slots) <= _WORDY:
+        return slots
+    best: NDArray[np.int64] = slots[np.argpartition(lexical, len(slots) - _WORDY)[-_WORDY:]]
+    return best
+
+
+def _evidence(cosines: NDArray[np.float32], query: Query) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What lies above the cosine of unrelated texts, as evidence; and the cosines, NaN where there was none."""
     above = np.maximum(cosines - np.float32(query.floor), 0) * np.float32(query.weight / (1 - query.floor))
     return above, np.where(cosines < -1.5, np.float32(np.nan), cosines)
+
+
+def _scores(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = evidence / (evidence + np.float32(HALF))
+    return scores

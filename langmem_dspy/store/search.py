@@ -117,7 +117,7 @@ def _best(
         for shard in shards:
             shard.need_words(reader)
         total = statistics(shards, query)
-    found = [score(shard, mask, query, total) for shard, mask in zip(shards, masks, strict=True)]
+    found = [score(shard, mask, query, total, wanted) for shard, mask in zip(shards, masks, strict=True)]
     if not found or not wanted:
         return []
     scores = found[0].scores if len(found) == 1 else np.concatenate([f.scores for f in found])

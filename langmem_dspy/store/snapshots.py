@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from langmem_dspy.store.growing import Blocks, Column, FileRows
-from langmem_dspy.store.quantized import Fine, Quantized, fine_codes
+from langmem_dspy.store.quantized import Quantized, fine_index
 from langmem_dspy.store.shard import ALWAYS, Shard
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _KINDS: tuple[Any, ...] = (np.int64, np.bool_, np.bool_, np.int64, np.int64)
 _ROWS = 10_000  # at a time
 _PAGE = 512  # words of 8 bytes
 _ABANDONED = 3600  # seconds after which a file that was never finished is a killed process's
-_MAGIC = b"langmem_dspy.3\n\x00"
+_MAGIC = b"langmem_dspy.4\n\x00"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Snapshots:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def save(self, shard: Shard, quantized: Quantized, stamp: Stamp) -> tuple[FileRows, Fine] | None:
-        """Write the first `quantized.size` slots of a shard, dead ones marked; how its vectors are read now."""
+    def save(self, shard: Shard, quantized: Quantized, stamp: Stamp) -> tuple[FileRows, Any] | None:
+        """Write the first `quantized.size` slots of a shard, dead ones marked; its vectors and fine codes, in files."""
         assert shard.vectors is not None  # only shards with vectors are quantized
         self.folder.mkdir(exist_ok=True)
         name, n = f"{_prefix(stamp.path, stamp.generation)}{stamp.seq:020}", quantized.size
@@ -67,7 +67,7 @@ class Snapshots:
         _sync_folder(self.folder)
         self._remove_older(stamp, name)
         try:
-            return FileRows(vectors, n, stamp.width), map_fine(vectors, n, stamp.width)
+            return FileRows(vectors, n, stamp.width), _mapped_index(vectors.with_suffix(".fine"))
         except OSError:
             # Another process has saved a newer state meanwhile, and removed these as an older one's.
             (self.folder / f"{name}.codes").unlink(missing_ok=True)
@@ -80,8 +80,8 @@ class Snapshots:
                 header, parts = _parts(_mapped(file))
                 stamp = Stamp(**header["stamp"])
                 if (stamp.path, stamp.generation, stamp.epoch) == (path, generation, epoch):
-                    return _shard(stamp, header["index"], parts, file.with_suffix(".vectors")), stamp
-            except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+                    return _shard(stamp, header, parts, file.with_suffix(".vectors")), stamp
+            except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # RuntimeError is FAISS's
                 logger.warning("%s is not used (%s); its namespace is read from the database", file.name, error)
         return None
 
@@ -109,16 +109,14 @@ class Snapshots:
             except (OSError, ValueError, KeyError, TypeError):
                 problems.append(f"{file.name} is damaged; it is not used")
                 continue
-            for kind, size in ((".vectors", stamp.size * stamp.width * 4), (".fine", stamp.size * (stamp.width + 4))):
+            for kind, size in ((".vectors", stamp.size * stamp.width * 4), (".fine", header["fine"])):
                 other = file.with_suffix(kind)
                 if not other.exists() or other.stat().st_size != size:
                     problems.append(f"{other.name} is missing or cut off; it is not used")
         return problems
 
 
-def _shard(stamp: Stamp, checksum: int, parts: list[memoryview], vectors: Path) -> Shard:
-    import faiss
-
+def _shard(stamp: Stamp, header: dict[str, Any], parts: list[memoryview], vectors: Path) -> Shard:
     n, width = stamp.size, stamp.width
     shard = Shard(stamp.path, width)
     owners, more, *columns = parts
@@ -136,25 +134,26 @@ def _shard(stamp: Stamp, checksum: int, parts: list[memoryview], vectors: Path) 
         shard.owners, shard.more = _column(np.frombuffer(owners, np.int64)), Blocks(width)
         for row in np.frombuffer(more, np.float32).reshape(-1, width):
             shard.more.append(row)
-    codes = vectors.with_suffix(".index")
-    if _checksum(codes) != checksum:
-        raise ValueError("its index has another checksum")
-    index = faiss.read_index(str(codes), faiss.IO_FLAG_MMAP_IFC)
-    if index.ntotal != n or index.d != width:
-        raise ValueError("the index does not fit the vectors")
-    shard.quantized = Quantized(index, n, map_fine(vectors, n, width))
+    shard.quantized = _quantized(stamp, header, vectors)
     return shard
 
 
-def map_fine(vectors: Path, n: int, width: int) -> Fine:
-    """The one-byte codes that lie beside a file of vectors."""
-    mapping = _mapped(vectors.with_suffix(".fine"))
-    if hasattr(mapping, "madvise"):
-        mapping.madvise(mmap.MADV_RANDOM)  # a search reads rows here and there
-    if len(mapping) != n * (width + 4):
-        raise ValueError("the one-byte codes are cut off")
-    codes = np.frombuffer(mapping, np.int8, n * width).reshape(n, width)
-    return Fine(codes, np.frombuffer(mapping, np.uint8, 4 * n, n * width).view(np.float32))
+def _quantized(stamp: Stamp, header: dict[str, Any], vectors: Path) -> Quantized:
+    codes, fine = vectors.with_suffix(".index"), vectors.with_suffix(".fine")
+    if _checksum(codes) != header["index"]:
+        raise ValueError("its index has another checksum")
+    if fine.stat().st_size != header["fine"]:
+        raise ValueError("its one-byte codes are cut off")
+    index = _mapped_index(codes)
+    if index.ntotal != stamp.size or index.d != stamp.width:
+        raise ValueError("the index does not fit the vectors")
+    return Quantized(index, stamp.size, _mapped_index(fine))
+
+
+def _mapped_index(file: Path) -> Any:
+    import faiss
+
+    return faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
 
 
 def _column(array: NDArray[Any]) -> Column:
@@ -162,28 +161,32 @@ def _column(array: NDArray[Any]) -> Column:
 
 
 def _write_vectors(target: Path, vectors: Blocks, n: int) -> None:
-    scales = []
-    with _aside(target) as file, _aside(target.with_suffix(".fine")) as fine:
+    with _aside(target) as file:
         for start in range(0, n, _ROWS):
-            rows = vectors.take(np.arange(start, min(n, start + _ROWS)))
-            file.write(rows.tobytes())
-            codes, scale = fine_codes(rows)
-            fine.write(codes.tobytes())
-            scales.append(scale)
-        fine.write(np.concatenate(scales).tobytes())
+            file.write(vectors.take(np.arange(start, min(n, start + _ROWS))).tobytes())
+    _write_index(target.with_suffix(".fine"), fine_index(vectors, n))
+
+
+def _write_index(target: Path, index: Any) -> None:
+    import faiss
+
+    with _aside(target) as file:
+        faiss.write_index(index, file.name)
 
 
 def _write_codes(target: Path, shard: Shard, quantized: Quantized, stamp: Stamp) -> None:
-    import faiss
-
     n, index = quantized.size, target.with_suffix(".index")
-    with _aside(index) as file:
-        faiss.write_index(quantized.index, file.name)
+    _write_index(index, quantized.index)
     times = [shard.valid_from, shard.valid_to] if shard.timed else []
     columns = [shard.ids, shard.alive, shard.has_vector, *times]
     more = shard.more.all().tobytes() if shard.more is not None else b""
     parts = [shard.owners.array.tobytes(), more, *(column.array[:n].tobytes() for column in columns)]
-    facts = {"stamp": asdict(stamp), "index": _checksum(index), "sizes": [len(part) for part in parts]}
+    facts = {
+        "stamp": asdict(stamp),
+        "index": _checksum(index),
+        "fine": target.with_suffix(".fine").stat().st_size,
+        "sizes": [len(part) for part in parts],
+    }
     header, checksum = json.dumps(facts).encode(), 0
     header += b" " * (-len(header) % 8)  # what is mapped after it is aligned
     with _aside(target) as file:

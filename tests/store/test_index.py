@@ -86,6 +86,55 @@ def test_few_matches_in_a_large_shard_are_all_found(store, vectors):
     assert nearest(store, vectors[0], filter={"n": -1}) == []
 
 
+def test_as_many_as_are_asked_for_are_compared_in_a_large_shard(store, vectors):
+    fill(store, vectors)
+    nearest(store, vectors[0])
+    store.wait()
+    for limit in (30, 100, N):
+        found = store.search(ANN, query_vector=vectors[3], limit=limit, mode="dense")
+        best = np.sort(vectors @ vectors[3])[::-1][:limit]
+        assert np.allclose([item.score for item in found], best, atol=1e-5)
+
+
+def test_what_few_items_pass_is_found_in_whatever_list_it_lies(store, vectors, monkeypatch):
+    for name, value in (("LISTS_FROM", 1000), ("_LISTS", 40), ("_PROBES", 2), ("CANDIDATES", 20)):
+        monkeypatch.setattr(quantized, name, value)
+    fill(store, vectors)
+    nearest(store, vectors[0])
+    store.wait()
+    passing = range(0, N, 75)  # more than are compared without a look at the lists
+    assert len(passing) == 40
+    found = nearest(store, vectors[0], filter={"n": {"$in": list(passing)}})
+    assert found == expected(vectors, vectors[0], passing)
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "lexical"}, {"filter": {"even": True}}, {"limit": 150}])
+def test_words_are_weighed_in_a_large_shard_as_in_a_small_one(small_limits, vectors, options):
+    rng = np.random.default_rng(0)
+    words = np.array([f"word{i}" for i in range(2000)])
+    said = [" ".join(words[np.minimum(row, 2000) - 1]) for row in rng.zipf(1.3, (N, 8))]
+    store = FaissStore(embedder=embedder)
+    ops = [PutOp(ANN, f"k{i:05}", {"content": said[i], "even": i % 2 == 0}, vector=vectors[i]) for i in range(N)]
+    store.batch(ops)
+    for i in range(0, 100, 9):
+        store.delete(ANN, f"k{i:05}")
+    nearest_now = {"limit": 10, **options}
+    before = [search_words(store, said[i], vectors[i], nearest_now) for i in range(0, N, 60)]
+    store.wait()
+    after = [search_words(store, said[i], vectors[i], nearest_now) for i in range(0, N, 60)]
+    words_alone = options.get("mode") == "lexical"
+    assert store.stats()["in_memory"]["quantized"] > 2900
+    assert after == before if words_alone else agreement(before, after) > 0.97
+
+
+def search_words(store, text, vector, options):
+    return [(item.key, item.score) for item in store.search(ANN, query=text, query_vector=vector, **options)]
+
+
+def agreement(before, after):
+    return np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(before, after, strict=True)])
+
+
 @pytest.mark.parametrize(
     "damage",
     ["none", "delete", "truncate codes", "truncate vectors", "truncate fine", "flip", "flip index", "foreign", "empty"],

@@ -1,0 +1,91 @@
+"""Which texts may be among the best for some terms, found without looking at most of the postings.
+
+As in MaxScore (Turtle and Flood, 1995): what holds only frequent terms cannot catch up with what holds rare ones, and
+the frequent ones are where nearly all of the postings are. Queries of 12 words among 100,000 texts of as many, Zipf's
+law: 0.6 ms instead of 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_ROUNDING = 1e-4  # of sums in another order
+_SOME, _FEW = 20, 5  # times k: postings read before the best are named, and how many
+
+
+class Held(NamedTuple):
+    """The slots that hold a term, in order, and how often; what it adds to a text of the shortest length at most."""
+
+    slots: NDArray[np.int32]
+    counts: NDArray[np.uint8]
+    weight: float
+    most: float
+
+
+Part = Callable[[Held, Any, Any], "NDArray[np.float32]"]
+
+
+def contenders(
+    k: int, terms: Sequence[Held], mask: NDArray[np.bool_], part: Part
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Slots of `mask`, in order, that hold any of `terms`, with all that are among the `k` best; and their scores.
+
+    `part(term, slots, counts)` is what a term adds to the scores of texts.
+    """
+    terms = sorted(terms, key=lambda term: len(term.slots))
+    sums, opened = np.zeros(len(mask), np.float32), 0
+    some: NDArray[np.int64] | None = None  # the best so far; the k-th of them is a bound for all
+    while terms and (some is None or _least(sums[some], k) <= _most(terms)):
+        term = terms.pop(0)
+        sums[term.slots] += part(term, term.slots, term.counts)
+        opened += len(term.slots)
+        if some is None and opened >= _SOME * k:
+            some = _best(np.flatnonzero((sums > 0) & mask), sums, _FEW * k)
+    least = 0.0 if some is None else _least(sums[some], k)
+    found = np.flatnonzero((sums > max(0.0, least - _most(terms))) & mask)
+    return _narrowed(k, terms, found, sums[found], part)
+
+
+def places(held: NDArray[np.int32], slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where in `held`, which is in order, each of `slots` stands; -1 where it does not."""
+    if not len(held):
+        return np.full(len(slots), -1)
+    at = np.minimum(np.searchsorted(held, slots.astype(np.int32)), len(held) - 1)
+    return np.where(held[at] == slots, at, -1)
+
+
+def _narrowed(
+    k: int, rest: Sequence[Held], found: NDArray[np.int64], sums: NDArray[np.float32], part: Part
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Of what was `found` with `sums`, all that are among the `k` best with the `rest` of the terms."""
+    for i, term in enumerate(rest):
+        at = places(term.slots, found)
+        here = np.flatnonzero(at >= 0)
+        sums[here] += part(term, found[here], term.counts[at[here]])
+        kept = sums + np.float32(_most(rest[i + 1 :])) >= _least(sums, k)
+        found, sums = found[kept], sums[kept]
+    return found, sums
+
+
+def _best(slots: NDArray[np.int64], sums: NDArray[np.float32], n: int) -> NDArray[np.int64]:
+    if len(slots) <= n:
+        return slots
+    best: NDArray[np.int64] = slots[np.argpartition(sums[slots], len(slots) - n)[-n:]]
+    return best
+
+
+def _most(terms: Sequence[Held]) -> float:
+    return sum(term.most for term in terms)
+
+
+def _least(sums: NDArray[np.float32], k: int) -> float:
+    """What the `k` best reach at least; 0 if there are not as many."""
+    if len(sums) < k:
+        return 0.0
+    return float(np.partition(sums, len(sums) - k)[len(sums) - k]) * (1 - _ROUNDING)

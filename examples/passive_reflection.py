@@ -16,11 +16,7 @@ from pathlib import Path
 
 import dspy
 
-from langmem_dspy import simulation
-from langmem_dspy.memories.background import ReflectionExecutor
-from langmem_dspy.memories.with_memory import WithMemory
-from langmem_dspy.memory_factories import create_memory_store_enricher
-from langmem_dspy.store.faiss_store import FaissStore
+from langmem_dspy import FaissStore, ReflectionExecutor, WithMemory, create_memory_store_enricher, simulation
 
 QUIET = 0.2  # seconds after which a conversation counts as over; minutes, in earnest
 THREADS = {

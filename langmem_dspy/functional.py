@@ -66,18 +66,19 @@ def _read_memories(memories: Any) -> list[str] | None:
 
 
 class _OptimizePrompts(ModelFunction):
-    """optimize(trajectories, prompts) -> the prompts in the same order; untouched ones are the objects given."""
+    """optimize(trajectories, prompts, memories=None) -> the prompts in order; untouched ones are the objects given."""
 
-    _inputs = ("trajectories", "prompts")
+    _inputs, _optional = ("trajectories", "prompts"), ("memories",)
 
     def __init__(self, model: str | dspy.BaseLM | None, kind: str, config: Mapping[str, Any] | None) -> None:
         super().__init__(model)
         self.proposer = make_proposer(kind, config)
         self.credit = CreditAssigner(max_input_tokens=self.proposer.max_input_tokens)
 
-    def _run(self, trajectories: Any, prompts: Sequence[Prompt | Mapping[str, Any]]) -> list[Any]:
+    def _run(self, trajectories: Any, prompts: Sequence[Prompt | Mapping[str, Any]], memories: Any = None) -> list[Any]:
         named = as_prompts(prompts)
         read = read_trajectories(trajectories, [prompt["name"] for prompt in named])
+        known = _read_memories(memories) or ()
         open_prompts = [prompt for prompt in named if not is_frozen(prompt)]
         if not read or not open_prompts:
             return list(prompts)
@@ -86,7 +87,7 @@ class _OptimizePrompts(ModelFunction):
 
         def revise(prompt: Prompt) -> str:
             evidence = [t for t in read if t.id in blame[prompt["name"]].evidence]
-            return self.proposer(prompt=prompt, trajectories=evidence or read).prompt
+            return self.proposer(prompt=prompt, trajectories=evidence or read, memories=known).prompt
 
         texts = dict(zip((p["name"] for p in blamed), in_threads(revise, blamed, _AT_ONCE), strict=True))
         return [_taken_over(given, prompt, texts) for given, prompt in zip(prompts, named, strict=True)]
@@ -127,9 +128,10 @@ def create_multi_prompt_optimizer(
     kind: Kind = "gradient",
     config: Mapping[str, Any] | None = None,
 ) -> _OptimizePrompts:
-    """`optimize(trajectories, prompts) -> list[Prompt]`: find the prompts to blame, and improve those at once.
+    """`optimize(trajectories, prompts, memories=None) -> list[Prompt]`: improve those prompts that are to blame.
 
     The result has the order and the keys given; an untouched prompt is the very object given. Feedback may be
-    {prompt name: text}. Also `acall`, `invoke({"trajectories": ..., "prompts": ...})` and `ainvoke`.
+    {prompt name: text}. `memories`, in any form, are shown beside the trajectories. Also `acall`,
+    `invoke({"trajectories": ..., "prompts": ...})` and `ainvoke`.
     """
     return _OptimizePrompts(model, kind, config)

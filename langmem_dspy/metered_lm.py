@@ -61,6 +61,7 @@ class MeteredLM(dspy.LM):
         self.kwargs = {key: value for key, value in settings.items() if key not in (*extensions, "extra_body")}
         self.history = lm.history  # `lm.inspect_history()` keeps working for the LM the user holds
         self._meter, self._role, self._metered_engine = meter, role, engine
+        self._others: dict[int, MeteredLM] = {}  # each holds the LM it is of, so that ids stay theirs
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MeteredLM:
         return self
@@ -72,6 +73,15 @@ class MeteredLM(dspy.LM):
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         with self._cache_hits_counted(kwargs):
             return await super().acall(*args, **kwargs)
+
+    def beside(self, lm: dspy.BaseLM) -> MeteredLM:
+        """Another LM that reports where this one does."""
+        if isinstance(lm, MeteredLM):
+            return lm
+        known = self._others.get(id(lm))
+        if known is None:
+            known = self._others[id(lm)] = MeteredLM(lm, self._meter, self._role, whole=self._metered_engine.whole)
+        return known
 
     def forget(self) -> None:
         """Forget what was answered before; the same requests are sent again."""

@@ -145,7 +145,11 @@ class Asking:
 
 def _ask(predictor: dspy.Predict, signature: type[dspy.Signature], inputs: dict[str, Any]) -> dspy.Prediction:
     lm = predictor.lm or as_lm(None)
-    metered = lm if isinstance(lm, MeteredLM) else MeteredLM(lm, Meter(), "reflection", whole=True)
+    around = dspy.settings.lm  # a predictor's own LM is paid for by whoever asked
+    if isinstance(around, MeteredLM):
+        metered = around.beside(lm)
+    else:
+        metered = lm if isinstance(lm, MeteredLM) else MeteredLM(lm, Meter(), "reflection", whole=True)
     if (adapter := dspy.settings.adapter) is None:
         # Our own reads marked fields alone; cut-off JSON holds none.
         with dspy.context(adapter=_own_adapter()):

@@ -73,13 +73,15 @@ class TrackingOptions:
         from langmem_dspy import tracking
 
         handle = tracking.enable(tracking_uri=self.tracking_uri)
+        ended = False
         try:
             yield
+            ended = True
         finally:
             with console.status("Writing the runs to MLflow ..."):
                 delivered = handle.flush(timeout=60)
             handle.disable()
-            if delivered:
+            if delivered and ended:  # after an error there may be none
                 console.print("The runs are in MLflow; [bold]langmem-dspy ui[/] opens it.", highlight=False)
-            else:
+            elif not delivered:
                 console.print("[yellow]MLflow has not taken everything; `tracking.replay` delivers the rest later.[/]")

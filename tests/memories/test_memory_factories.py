@@ -159,3 +159,12 @@ def test_a_model_is_needed_only_when_it_is_called():
     enrich = create_memory_enricher()
     with dspy.context(lm=None), pytest.raises(InputError, match="no language model"):
         enrich(TALK)
+
+
+def test_what_the_query_model_is_asked_counts_as_spent(store):
+    writer = fake_lm(lambda text: chat(queries='["dark mode"]'))
+    enricher = create_memory_store_enricher(memory_lm([insert("User likes tea")]), store=store, query_model=writer)
+    enricher(TALK)
+    enricher(TALK)
+    assert writer.engine.calls == 2
+    assert enricher.last_usage.lm_calls == 2

@@ -12,7 +12,7 @@ from programs import LESSON, reviewer
 from pydantic import BaseModel
 
 from langmem_dspy.errors import InputError, PromptError
-from langmem_dspy.functional import create_prompt_optimizer
+from langmem_dspy.functional import create_multi_prompt_optimizer, create_prompt_optimizer
 from langmem_dspy.memories.schemas import ExtractedMemory, Memory
 from langmem_dspy.optimizers.core_memories import sections, set_aside
 from langmem_dspy.optimizers.prompts import variables
@@ -60,6 +60,14 @@ def test_memories_in_any_form_stand_beside_the_trajectories(memories, shown, kin
     evidence = input_field(lm.engine.requests[0], "trajectories")
     section, _, talk = evidence.partition("</memories>")
     assert section.startswith("<memories>") and f"\n{shown}\n" in section and "SAID-MARK" in talk
+
+
+def test_several_prompts_take_memories_as_evidence_too():
+    lm = fake_lm(reviewer)
+    optimize = create_multi_prompt_optimizer(lm, kind="metaprompt")
+    given = {"trajectories": TALK, "prompts": ["Say it."], "memories": [ITEM]}
+    assert optimize(**given) == optimize.invoke(given) == [f"Say it.\n{LESSON}"]
+    assert "- Likes pie" in input_field(lm.engine.requests[0], "trajectories")
 
 
 def test_without_memories_the_request_is_as_before():

@@ -8,7 +8,7 @@ import dspy
 import pytest
 from pydantic import BaseModel
 
-from langmem_dspy import simulation
+from langmem_dspy import FaissStore, create_search_memory_tool, simulation
 from langmem_dspy.memories.extraction import MemoryManager
 from langmem_dspy.memories.search import MemorySearcher
 from langmem_dspy.memories.threads import ThreadExtractor
@@ -178,4 +178,10 @@ def test_the_agent_answers_from_what_its_tools_returned():
     reply = asked(*conversation)
     assert not reply.tool_calls and reply.content == "As far as I know: The user likes shoo-fly pie"
     conversation[-1]["content"] = "No memories were found for 'pie'."
-    assert asked(*conversation).content == "I do not know that."
+    assert asked(*conversation).content == "I found nothing about that."
+
+
+def test_a_react_agent_that_found_nothing_says_so():
+    with FaissStore() as store, dspy.context(lm=simulation.offline_lm("strong")):
+        agent = dspy.ReAct("message -> answer", tools=[create_search_memory_tool(store)])
+        assert agent(message="Which pie do I like?").answer == "I found nothing about that."

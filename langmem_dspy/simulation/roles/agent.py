@@ -24,6 +24,7 @@ _DESCRIBED = re.compile(
 _SAVES = re.compile(r"manage|save|store|remember|note|create|add|upsert", re.IGNORECASE)
 _SEARCHES = re.compile(r"search|recall|find|retriev|look|query", re.IGNORECASE)
 _CONTENT = re.compile(r'"content": ?("(?:[^"\\]|\\.)*")')
+_NOTHING = re.compile(r"\s*(?:No (?:further )?memories\b|(?:nothing(?: (?:was )?found)?|none|\[\])?[.\s]*$)", re.I)
 _MEMORY_LINE = re.compile(r"^- (.+)$", re.MULTILINE)
 FINISH = "finish"
 
@@ -100,9 +101,12 @@ def _reply(asked: str, calls: Sequence[Call], inputs: Mapping[str, str]) -> str:
     words = set(content_words(asked))
     best = sorted(known, key=lambda text: -len(words & set(content_words(text))))
     if is_question(asked):
-        results = [call.result for call in calls if not _SAVES.search(call.tool) and "No memories" not in call.result]
+        asked_for = [call.result for call in calls if not _SAVES.search(call.tool) and call.tool != FINISH]
+        results = [result for result in asked_for if not _NOTHING.match(result)]
         found = best[:1] or [result for result in results if not _contents(result)][:1]
-        return f"As far as I know: {found[0].strip()}" if found else "I do not know that."
+        if found:
+            return f"As far as I know: {found[0].strip()}"
+        return "I found nothing about that." if asked_for else "I do not know that."
     return "I will remember that." if statements(asked) else "Noted."
 
 

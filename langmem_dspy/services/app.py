@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic.json_schema import models_json_schema
+from starlette.routing import Route
 
 from langmem_dspy._version import __version__
 from langmem_dspy.errors import ConflictError, InputError
@@ -23,6 +24,7 @@ from langmem_dspy.services.handling import BODIES
 from langmem_dspy.services.keys import KeyFile
 from langmem_dspy.services.ledger import Ledger
 from langmem_dspy.services.limits import Limits
+from langmem_dspy.services.mcp_route import McpRoute
 from langmem_dspy.services.metrics import Metrics
 from langmem_dspy.services.models import Models
 from langmem_dspy.services.registry import served_graphs
@@ -56,6 +58,8 @@ def create_app(service: Service) -> FastAPI:
     state.graphs, state.began = served_graphs(bench=service.bench), time_text(time.time())
     for module in _ROUTERS:
         app.include_router(module.router)
+    state.mcp = McpRoute(service.store, service.models, service.limits)
+    app.router.routes.append(Route("/mcp", state.mcp))
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(InputError, _bad_input)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
@@ -78,6 +82,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         sweeping.cancel()
+        await app.state.mcp.stop()
         await runs.drain()
         await asyncio.to_thread(ledger.close)
 

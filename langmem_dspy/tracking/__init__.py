@@ -9,7 +9,8 @@ This is the only folder that imports MLflow, and only once a run is delivered or
 
 from langmem_dspy.tracking.browser import UiServer, ui
 from langmem_dspy.tracking.comparison import compare
+from langmem_dspy.tracking.evaluation import Evaluated, evaluate
 from langmem_dspy.tracking.live import Tracking, enable
 from langmem_dspy.tracking.replaying import Replayed, replay
 
-__all__ = ["Replayed", "Tracking", "UiServer", "compare", "enable", "replay", "ui"]
+__all__ = ["Evaluated", "Replayed", "Tracking", "UiServer", "compare", "enable", "evaluate", "replay", "ui"]

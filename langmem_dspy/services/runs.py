@@ -200,6 +200,8 @@ class Runs:
         return {"configurable": {**given, **thread, "model": self.models.find(given.get("model"))}}
 
     async def _end(self, run: Run, status: str, answer: Any) -> None:
+        if run.synced is not None and not run.stateless:
+            await asyncio.wait([run.synced])  # its thread, too, has to be there before it gets a state
         run.result = b"null" if answer is None else dumps(answer)
         run.updated = time.time()
         expires = run.updated + self.limits.keep_seconds if run.stateless else None

@@ -115,7 +115,8 @@ class Outcome:
         title = f"{self.experiment.name}: mean of {seeds} seed{'s' if seeds > 1 else ''}{note}"
         table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
         for i, name in enumerate(head):
-            table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+            # Long names fold at their words, figures never.
+            table.add_column(name.replace("_", " "), justify="left" if i == 0 else "right", no_wrap=i == 0)
         for row in rows:
             table.add_row(*map(Text, row))
         return table

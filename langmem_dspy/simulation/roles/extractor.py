@@ -1,4 +1,4 @@
-"""The extractor: takes what the user said of themself into memories of any schema, and nothing else.
+"""The extractor: takes what the user said of themself into memories of any schema, and what its prompt asks for.
 
 It overlooks a statement now and then, as its profile says. What is known it leaves alone, and what is told otherwise
 it updates.
@@ -13,9 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from langmem_dspy.simulation.chance import Chance
+from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.profiles import Profile
 from langmem_dspy.simulation.questions import Question, Wanted
-from langmem_dspy.simulation.roles.statements import content_words, statements, topic, user_turns
+from langmem_dspy.simulation.roles.statements import (
+    SENTENCE_END,
+    content_words,
+    statements,
+    third_person,
+    topic,
+    user_turns,
+)
+from langmem_dspy.simulation.roles.worker import followed
+from langmem_dspy.simulation.rules import mentions
 
 _KNOWN = re.compile(r"^(m\d+)(?: (\w+))?: (.*(?:\n    .*)*)", re.MULTILINE)
 _SCHEMA = re.compile(r"^(\w+):.*?(?:JSON object: (\{.*\}))?$", re.MULTILINE)
@@ -73,7 +83,8 @@ def _thread(question: Question) -> Wanted | None:
 def _extract(question: Question, conversation: str, profile: Profile, chance: Chance) -> list[dict[str, str]]:
     if question.inputs.get("rejected", "").strip() not in _NOTHING:
         return []  # it does not argue
-    said = [s for s in statements(conversation) if chance.happens(profile.notice, "notice", s)]
+    told = [*statements(conversation), *_asked_for(question, conversation, profile, chance)]
+    said = [s for s in dict.fromkeys(told) if chance.happens(profile.notice, "notice", s)]
     shown = "\n".join(text for name, text in question.inputs.items() if "known" in name or "existing" in name)
     held = [Held(*(part or "" for part in match.groups())) for match in _KNOWN.finditer(shown)]
     allowed = question.inputs.get("allowed_operations", "insert, update")
@@ -85,6 +96,16 @@ def _extract(question: Question, conversation: str, profile: Profile, chance: Ch
         if schema:
             operations += _documents(said, held, name, schema, allowed)
     return operations
+
+
+def _asked_for(question: Question, conversation: str, profile: Profile, chance: Chance) -> list[str]:
+    """Sentences of the user's that rules in its prompt want operations to mention, whoever they are about."""
+    fields = {name.lower(): value for name, value in question.inputs.items()}
+    rules = followed(find_rules(question.instructions), profile, chance)
+    wanted = [r.value for r in rules if r.field == "operations" and r.effect == "mention" and r.fires(fields)]
+    sentences = (s for turn in user_turns(conversation) for s in SENTENCE_END.split(turn)) if wanted else ()
+    told = (s.strip().rstrip(".!") for s in sentences if not s.rstrip().endswith("?"))
+    return [third_person(s) for s in told if any(mentions(s, value) for value in wanted)]
 
 
 def _schemas(question: Question) -> dict[str, Mapping[str, Any]]:

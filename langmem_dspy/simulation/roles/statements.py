@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _TURN = re.compile(r"^(user|human|assistant|ai|system|tool)(?: \([^)]*\))?: ?", re.IGNORECASE | re.MULTILINE)
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _CLAUSE = re.compile(r",? (?:and|but|so) (?=(?:I|my)\b)|; ", re.IGNORECASE)
 _FIRST_PERSON = re.compile(r"\b(?:I|my|me|mine)\b|\bI'", re.IGNORECASE)
 _NO_STATEMENT = re.compile(
@@ -52,7 +52,7 @@ def statements(conversation: str) -> list[str]:
     """Each thing the user says of themself, in the third person, once and in order."""
     found = []
     for turn in user_turns(conversation):
-        for sentence in _SENTENCE.split(turn):
+        for sentence in SENTENCE_END.split(turn):
             if sentence.rstrip().endswith("?"):
                 continue
             found += [clause for part in _CLAUSE.split(sentence) if (clause := _statement(part))]

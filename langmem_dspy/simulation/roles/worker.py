@@ -27,16 +27,16 @@ def plays(question: Question) -> bool:
 
 def answer(question: Question, profile: Profile, chance: Chance) -> dict[str, Any]:
     rules = find_rules(question.instructions)
-    followed = _followed(rules, profile, chance)
+    heeded = followed(rules, profile, chance)
     fields = {name.lower(): value for name, value in question.inputs.items()}
     if question.form == "plain":
-        followed = [_in_plain_chat(rule) for rule in followed]
+        heeded = [_in_plain_chat(rule) for rule in heeded]
         fields |= {name: fields.get("message", "") for name in _MESSAGE_NAMES if name not in fields}
     outputs: dict[str, Any] = {}
     for wanted in question.wanted:
         name = wanted.name.lower()
         text = _bland(wanted, question, fields)
-        mine = [rule for rule in followed if rule.field == name and rule.fires(fields)]
+        mine = [rule for rule in heeded if rule.field == name and rule.fires(fields)]
         if wanted.kind in ("string", "integer", "number", "boolean"):
             text = carry_out(mine, text, fields)
         fields[name] = text
@@ -44,7 +44,8 @@ def answer(question: Question, profile: Profile, chance: Chance) -> dict[str, An
     return outputs
 
 
-def _followed(rules: tuple[Rule, ...], profile: Profile, chance: Chance) -> list[Rule]:
+def followed(rules: tuple[Rule, ...], profile: Profile, chance: Chance) -> list[Rule]:
+    """Those it does not miss this time; the more there are, the more it misses."""
     missing = min(0.9, profile.miss + profile.distraction * max(0, len(rules) - profile.comfort))
     return [rule for rule in rules if not chance.happens(missing, "miss", rule)]
 

@@ -23,7 +23,7 @@ class Effect:
 
     `gain`: in score. `quiet`: how much less the feedback asks for it, -1 to 1. `asked`: how much it asks for it still,
     0 to 1. `moved`: whether any output differed. `flat`: the score was at its lowest with it and without,
-    so that it tells nothing.
+    so that it tells nothing. `error`: the standard error of `gain` where the metric is noisy.
     """
 
     lesson: Lesson
@@ -34,6 +34,7 @@ class Effect:
     examples: tuple[str, ...]
     without: Board
     flat: bool = False
+    error: float = 0.0
 
 
 class Acceptance(Protocol):
@@ -61,13 +62,13 @@ class Helps:
     gone: float = 0.3
 
     def __call__(self, effect: Effect) -> bool:
-        if effect.gain > self.margin:
+        if effect.gain > max(self.margin, effect.error):
             return True
         if effect.flat:
             return effect.moved and effect.asked < self.gone
         return effect.moved and effect.quiet > self.gone and effect.gain > -self.harm
 
     def hurts(self, effect: Effect, gain: float) -> bool:
-        if effect.gain == 0:
+        if abs(effect.gain) <= effect.error:
             return effect.quiet < -self.gone
         return effect.gain < 0 and gain < self.margin

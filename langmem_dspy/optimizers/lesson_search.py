@@ -25,7 +25,7 @@ from langmem_dspy.optimizers.run import mean, scores_of
 from langmem_dspy.optimizers.search import Search
 from langmem_dspy.optimizers.tracing import Fields
 from langmem_dspy.optimizers.trajectories import Trajectory
-from langmem_dspy.optimizers.trials import doubtful, effect_of, try_lessons
+from langmem_dspy.optimizers.trials import doubted, doubtful, try_lessons
 from langmem_dspy.optimizers.validation import Validation, check_student
 
 SHOWN_AT_ONCE = (6, 3, 1)  # trajectories in one request, by how often the training examples have been gone through
@@ -68,7 +68,7 @@ class LessonSearch(Search):
             if self.validation.perfect(self.run.best):
                 return "perfect score on the valset"
         for step, (wave, shown) in enumerate(self._waves(), 1):
-            if step > self.max_steps:
+            if self.max_steps is not None and step > self.max_steps:
                 return "max_steps"
             self._take(step, partial(self._step, step, wave, shown))
             if self.validation.perfect(self.run.best):
@@ -197,7 +197,12 @@ class LessonSearch(Search):
         self, step: int, wave: Sequence[str], failing: Mapping[str, Rollout]
     ) -> tuple[Candidate | None, Verdict]:
         """Test lessons in force on examples that keep failing though nothing new is proposed; drop those that hurt."""
-        effects = in_threads(lambda pair: self._effect_on(*pair), self._doubts(failing), self.num_threads)
+        pairs = doubtful(self.ledger, self.board, failing)[:DOUBTS]
+
+        def doubts(pair: tuple[Lesson, str]) -> Effect:
+            return doubted(self.ledger, *pair, self.board, self._roll_out, self.acceptance)
+
+        effects = in_threads(doubts, pairs, self.num_threads)
         gains = {e.lesson.id: self.ledger.lessons[e.lesson.id].gain + e.gain for e in effects}
         hurting = [e.lesson.id for e in effects if self.acceptance.hurts(e, gains[e.lesson.id])]
         remaining = [i for i in self.ledger.in_force if i not in hurting]
@@ -214,15 +219,6 @@ class LessonSearch(Search):
         self.board |= after
         self.learned = True
         return self._candidate(step, hurting, wave, Verdict(True, f"{len(hurting)} lessons taken back: they hurt here"))
-
-    def _doubts(self, failing: Mapping[str, Rollout]) -> list[tuple[Lesson, str]]:
-        return doubtful(self.ledger, self.board, failing)[:DOUBTS]
-
-    def _effect_on(self, lesson: Lesson, name: str) -> Effect:
-        in_force = self.ledger.in_force
-        with_it = self._roll_out(self.ledger.prompts(), [name])
-        without = self._roll_out(self.ledger.prompts(i for i in in_force if i != lesson.id), [name])
-        return effect_of(lesson, with_it, without)
 
     def _candidate(
         self, step: int, lesson_ids: Sequence[int], wave: Sequence[str], verdict: Verdict

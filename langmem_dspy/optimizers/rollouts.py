@@ -18,6 +18,7 @@ from langmem_dspy.errors import BudgetExhausted, EvaluationError, InputError
 from langmem_dspy.metered_lm import MeteredLM, counting_repeats
 from langmem_dspy.namespaces import context_store, memory_context
 from langmem_dspy.optimizers.metrics import Judgement, Metric, MetricFailed
+from langmem_dspy.optimizers.noise import Scores
 from langmem_dspy.optimizers.prompts import held_resources, with_prompts
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
 from langmem_dspy.records import SupportsScratch
@@ -35,6 +36,7 @@ class Rollout:
 
     `score` is in [0, 1], or None when there is none: `fault` then holds the error of the LM or the metric, and `cut`
     says that the budget ended the run. A run that failed by its own doing scores 0, and `error` is what it raised.
+    `prediction`: what the program returned. `doubt`: the standard error of the score where the metric is noisy.
     """
 
     example_id: str
@@ -43,6 +45,8 @@ class Rollout:
     fault: Exception | None = None
     cut: bool = False
     error: Exception | None = None
+    prediction: Any = None
+    doubt: float = 0.0
 
 
 Board = Mapping[str, Rollout]  # by example
@@ -104,6 +108,7 @@ class RolloutRunner:
     ) -> None:
         self.student, self.metric, self.meter, self.num_threads = student, metric, meter, num_threads
         self._task_lm = None if task_lm is None else MeteredLM(task_lm, meter, "task", memo=True)
+        self.scores = Scores()
         self._known: dict[tuple[str, str], Rollout] = {}
         self._metered = {id(lm): MeteredLM(lm, meter, "task", memo=True) for lm in held_resources(student, dspy.BaseLM)}
         self._stores = [s for s in held_resources(student, SupportsScratch) if not isinstance(s, type | dspy.Module)]
@@ -127,7 +132,8 @@ class RolloutRunner:
             if must_score and len(missing) == len(examples):
                 _raise_if_none_scored(list(fresh.values()))
         self._known |= {(version, name): rollout for name, rollout in fresh.items() if rollout.score is not None}
-        return [fresh.get(name) or self._known[version, name] for name in examples]
+        rollouts = [fresh.get(name) or self._known[version, name] for name in examples]
+        return in_threads(lambda r: self._settled(r, examples[r.example_id]), rollouts, self.num_threads)
 
     def known(self) -> set[tuple[str, str]]:
         """The rollouts that are remembered, by prompts and example."""
@@ -162,7 +168,8 @@ class RolloutRunner:
                 feedback=judged.feedback,
                 predictor_feedback=judged.predictor_feedback,
             )
-            rollout = Rollout(name, trajectory, score=judged.score)
+            rollout = Rollout(name, trajectory, score=judged.score, prediction=prediction)
+            self.scores.add((name, _told(prediction)), judged.score)
         if self.meter.replies is not None:
             self.meter.replies.check()
         if self.meter.refused and not rollout.cut:
@@ -170,11 +177,28 @@ class RolloutRunner:
             return _failed(name, recorder, BudgetExhausted(self.meter.refused, 0))
         return rollout
 
+    def _settled(self, rollout: Rollout, example: dspy.Example) -> Rollout:
+        """The rollout with its score as sure as it has to be: a noisy metric is asked again, for no LM call."""
+        key = rollout.example_id, _told(rollout.prediction)
+        if rollout.prediction is None or rollout.score is None:
+            return rollout
+        try:
+            for _ in range(self.scores.missing(key) if self.meter.budget.metric_calls is None else 0):
+                self.scores.add(key, self.metric(example, rollout.prediction, meter=self.meter).score)
+        except MetricFailed:
+            pass  # it is known by the scores it has
+        return replace(rollout, score=self.scores.mean(key), doubt=self.scores.error(key))
+
     def _judge(self, example: dspy.Example, prediction: Any, recorder: Recorder) -> Judgement:
         judged = self.metric(example, prediction, meter=self.meter)
         if judged.score < 1 and self.metric.judges_predictors and not judged.predictor_feedback:
             return self.metric.about_predictors(judged, example, prediction, recorder, meter=self.meter)
         return judged
+
+
+def _told(prediction: Any) -> str:
+    """A prediction as text: equal for equal ones."""
+    return repr(prediction.toDict() if isinstance(prediction, dspy.Example) else prediction)
 
 
 def evaluate(

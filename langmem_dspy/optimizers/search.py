@@ -37,7 +37,7 @@ class Search:
     reflection_lm: dspy.BaseLM
     minibatch_size: int
     guided: list[Prompt]
-    max_steps: int
+    max_steps: int | None
     num_threads: int
     seed: int = 0
     steps: int = 0

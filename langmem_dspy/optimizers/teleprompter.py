@@ -51,6 +51,7 @@ class PromptOptimizer(Teleprompter):
     `log_dir`: a folder for the journal; started again with it, a killed run goes on where it was. The journal then
     takes the place of DSPy's response cache.
     `acceptance`: what decides whether a lesson is kept; `Helps()` if None. `seed`: the order of the trainset.
+    `max_steps`: None goes on until nothing is left to learn or the budget ends.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class PromptOptimizer(Teleprompter):
         guidance: Mapping[str, Mapping[str, str]] | None = None,
         budget: Budget | None = None,
         minibatch_size: int = 12,
-        max_steps: int = 50,
+        max_steps: int | None = None,
         num_threads: int | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         seed: int = 0,

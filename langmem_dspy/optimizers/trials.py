@@ -7,15 +7,17 @@ asked for stands in the wrong prompt, or is not so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from langmem_dspy.optimizers.acceptance import Acceptance, Effect
 from langmem_dspy.optimizers.lessons import Ledger, Lesson
-from langmem_dspy.optimizers.rollouts import Board, in_threads
+from langmem_dspy.optimizers.rollouts import Board, Rollout, in_threads
 from langmem_dspy.optimizers.tracing import complaint, moved, relevance
 
 ASKING, CONTROLS = 3, 2  # examples to try a lesson on: that ask for it, and that do not
+BEFORE_IT_GOES = 3  # further examples on which a lesson in force is looked at
 FURTHER = 2  # examples to look at where the first ones told nothing
 
 RollOut = Callable[[Mapping[str, str], Sequence[str]], Board]  # prompts, examples -> rollouts
@@ -52,12 +54,24 @@ def try_lessons(
 
     effects = in_threads(effect, fresh, num_threads)
     effects = [replace(effect, flat=_tells_nothing(effect, after)) for effect in effects]
-    mended = sorted(
-        (name for name in after if _gain(before, after, name) > 1e-9), key=lambda n: -_gain(before, after, n)
-    )
-    if mended and not any(map(helps, effects)):
-        effects = _one_by_one(ledger, effects, mended[:2], roll_out, helps)
-    return Trial(after, tuple(effects))
+    return Trial(after, tuple(_without_stand_ins(ledger, effects, before, after, roll_out, helps)))
+
+
+def _without_stand_ins(
+    ledger: Ledger, effects: list[Effect], before: Board, after: Board, roll_out: RollOut, helps: Acceptance
+) -> list[Effect]:
+    """The effects, with those looked at again that may hide one another: each idle only because of the others."""
+    idle = [e for e in effects if e.examples and not helps(e) and abs(e.gain) <= max(e.error, 1e-9)]
+    kept = [effect.lesson.id for effect in effects if effect not in idle]
+    names = [*dict.fromkeys(name for effect in idle for name in effect.examples if _gain(before, after, name) > 1e-9)]
+    if len(idle) < 2 or not names:
+        return effects
+    bare = roll_out(ledger.prompts((*ledger.in_force, *kept)), names)
+    felt = [name for name in names if name in bare and _gain(bare, after, name) > 1e-9]
+    if not felt:
+        return effects
+    found = _one_by_one(ledger, idle, kept, felt[:2], roll_out, helps)
+    return [found.get(effect.lesson.id, effect) for effect in effects]
 
 
 def _tells_nothing(effect: Effect, after: Board) -> bool:
@@ -66,19 +80,21 @@ def _tells_nothing(effect: Effect, after: Board) -> bool:
 
 
 def _one_by_one(
-    ledger: Ledger, effects: Sequence[Effect], names: Sequence[str], roll_out: RollOut, helps: Acceptance
-) -> list[Effect]:
+    ledger: Ledger,
+    effects: Sequence[Effect],
+    beside: Sequence[int],
+    names: Sequence[str],
+    roll_out: RollOut,
+    helps: Acceptance,
+) -> dict[int, Effect]:
     """Take the lessons out one after the other, and keep each whose absence is felt once the earlier ones are gone."""
-    kept = [effect.lesson for effect in effects]
-    found = []
+    kept = [effect.lesson.id for effect in effects]
+    found = {}
     for effect in effects:
-        others = [lesson for lesson in kept if lesson.id != effect.lesson.id]
-        boards = (
-            roll_out(ledger.prompts((*ledger.in_force, *(lesson.id for lesson in lessons))), names)
-            for lessons in (kept, others)
-        )
-        found.append(effect_of(effect.lesson, *boards))
-        kept = kept if helps(found[-1]) else others
+        others = [lesson_id for lesson_id in kept if lesson_id != effect.lesson.id]
+        boards = (roll_out(ledger.prompts((*ledger.in_force, *beside, *ids)), names) for ids in (kept, others))
+        found[effect.lesson.id] = effect_of(effect.lesson, *boards)
+        kept = kept if helps(found[effect.lesson.id]) else others
     return found
 
 
@@ -94,6 +110,7 @@ def effect_of(lesson: Lesson, with_it: Board, without: Board) -> Effect:
         moved=any(moved(b.trajectory, a.trajectory) for a, b in pairs),
         examples=tuple(both),
         without=without,
+        error=math.sqrt(sum(a.doubt**2 + b.doubt**2 for a, b in pairs if a.score != b.score)),
     )
 
 
@@ -142,7 +159,7 @@ def doubtful(ledger: Ledger, board: Board, names: Iterable[str]) -> list[tuple[L
     found: dict[int, tuple[float, str]] = {}
     for name in names:
         trajectory = board[name].trajectory
-        ran = {step.predictor for step in trajectory.steps}
+        ran = _ran(board[name])
         for lesson_id in ledger.in_force:
             lesson = ledger.lessons[lesson_id]
             strength = complaint(lesson.text, trajectory)
@@ -150,3 +167,24 @@ def doubtful(ledger: Ledger, board: Board, names: Iterable[str]) -> list[tuple[L
                 found[lesson_id] = max(found.get(lesson_id, (0.0, "")), (strength, name))
     order = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))
     return [(ledger.lessons[lesson_id], name) for lesson_id, (_, name) in order]
+
+
+def _ran(rollout: Rollout) -> set[str]:
+    return {step.predictor for step in rollout.trajectory.steps}
+
+
+def doubted(
+    ledger: Ledger, lesson: Lesson, name: str, board: Board, roll_out: RollOut, acceptance: Acceptance
+) -> Effect:
+    """The effect of a lesson in force on an example that speaks against it, and on further ones before it must go."""
+    others = [known for known in ledger.in_force if known != lesson.id]
+    elsewhere = [other for other in board if other != name and other not in lesson.tried_on]
+    elsewhere = [other for other in elsewhere if lesson.predictor in _ran(board[other])]
+    elsewhere.sort(key=lambda n: -relevance(lesson.text, board[n].trajectory, board[n].trajectory))
+    seen: list[str] = []
+    for spot in (name, *elsewhere[:BEFORE_IT_GOES]):
+        seen.append(spot)
+        effect = effect_of(lesson, roll_out(ledger.prompts(), seen), roll_out(ledger.prompts(others), seen))
+        if not acceptance.hurts(effect, lesson.gain + effect.gain):
+            break
+    return effect

@@ -17,11 +17,11 @@ from langmem_dspy.optimizers.results import Candidate
 from langmem_dspy.optimizers.rollouts import Rollout
 from langmem_dspy.optimizers.run import Run, scores_of
 
-KEPT_FOR_THE_END = 0.2  # share of every limit
+KEPT_FOR_THE_END = 0.12  # share of every limit
 SPENT_ON_THE_WAY = 0.25  # of the LM calls so far
 CLEAR = 3.0  # standard errors between clear and unclear
-AT_LEAST = 8  # examples before anything is clear
-AT_A_TIME = 4
+AT_LEAST = 4  # examples before anything is clear
+AT_A_TIME = 2
 
 
 @dataclass

@@ -18,6 +18,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from langmem_dspy._version import __version__
@@ -64,6 +65,9 @@ class McpEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._manager is None:
             raise RuntimeError("McpEndpoint serves inside `async with endpoint.running():` alone")
+        if scope["method"] == "GET":  # a stream for what the server says by itself, which it never does
+            await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
+            return
         await self._manager.handle_request(scope, receive, send)
 
 

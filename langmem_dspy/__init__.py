@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from langmem_dspy.namespaces import memory_context
     from langmem_dspy.optimizers.compare import Problem, compare_optimizers
     from langmem_dspy.optimizers.credit import Blame, CreditAssigner
+    from langmem_dspy.optimizers.gepa import as_gepa_proposer, as_gepa_selector
     from langmem_dspy.optimizers.gradient import Gradient
     from langmem_dspy.optimizers.kinds import (
         GradientOptimizer,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         PromptMemoryOptimizer,
     )
     from langmem_dspy.optimizers.metaprompt import MetaPrompt
+    from langmem_dspy.optimizers.online import OnlineOptimizer
     from langmem_dspy.optimizers.prompt_memory import PromptMemory
     from langmem_dspy.optimizers.prompts import Prompt
     from langmem_dspy.optimizers.results import DetailedResults
@@ -63,6 +65,7 @@ _HOMES = {
     "MetaPrompt": "optimizers.metaprompt",
     "MetaPromptOptimizer": "optimizers.kinds",
     "MultiPromptOptimizer": "optimizers.kinds",
+    "OnlineOptimizer": "optimizers.online",
     "Problem": "optimizers.compare",
     "Prompt": "optimizers.prompts",
     "PromptMemory": "optimizers.prompt_memory",
@@ -74,6 +77,8 @@ _HOMES = {
     "Usage": "usage",
     "UsageReport": "usage",
     "WithMemory": "memories.with_memory",
+    "as_gepa_proposer": "optimizers.gepa",
+    "as_gepa_selector": "optimizers.gepa",
     "compare_optimizers": "optimizers.compare",
     "create_manage_memory_tool": "memory_factories",
     "create_memory_enricher": "memory_factories",
@@ -103,6 +108,7 @@ __all__ = [
     "MetaPrompt",
     "MetaPromptOptimizer",
     "MultiPromptOptimizer",
+    "OnlineOptimizer",
     "Problem",
     "Prompt",
     "PromptMemory",
@@ -115,6 +121,8 @@ __all__ = [
     "UsageReport",
     "WithMemory",
     "__version__",
+    "as_gepa_proposer",
+    "as_gepa_selector",
     "compare_optimizers",
     "create_manage_memory_tool",
     "create_memory_enricher",

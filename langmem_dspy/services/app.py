@@ -84,6 +84,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         sweeping.cancel()
         await app.state.mcp.stop()
         await runs.drain()
+        await service.models.aclose()
         await asyncio.to_thread(ledger.close)
 
 

@@ -105,6 +105,10 @@ class CancellableEngine:
             return response
         return calls.result(self.lm, request)
 
+    async def aclose(self) -> None:
+        if isinstance(self.lm, dspy.LM):
+            await self.lm.aclose()
+
     def __deepcopy__(self, memo: dict[int, Any]) -> CancellableEngine:
         return self
 

@@ -65,6 +65,11 @@ class Models:
             raise InputError(f"{wrong[0]} cannot be set by a caller; the server's owner decides where models are asked")
         self.find(configurable.get("model"))
 
+    async def aclose(self) -> None:
+        """Close the connections to models."""
+        for lm in (self._default, *self._made.values()):
+            await lm.engine.aclose()
+
 
 def _normal(model: Any) -> str:
     if not isinstance(model, str) or not model.strip():

@@ -113,6 +113,9 @@ class Runs:
     async def drain(self) -> None:
         """Accept nothing more; let what is under way end, and leave to the next process what takes too long."""
         self._stopping = True
+        for run in list(self.live.values()):
+            if run.due > time.time() + self.limits.drain_seconds:
+                self.cancel(run, STOPPING)
         tasks = [run.task for run in self.live.values() if run.task is not None]
         if not tasks:
             return

@@ -17,6 +17,7 @@ B = TypeVar("B", bound=BaseModel)
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 _LARGEST = 2**63
+_TOO_LARGE = "the body holds an integer beyond 64 bits; send it as text"
 
 
 class Refused(Exception):
@@ -90,8 +91,8 @@ def _check(value: Any, depth: int, body: bytes) -> None:
 
 def _check_number(value: float, body: bytes) -> None:
     """Refuse an integer that would come back as another: beyond 64 bits, orjson makes a float of it."""
-    if type(value) is int or any(len(n.lstrip("-")) > 18 for n in _integers(body) if abs(int(n)) >= _LARGEST):
-        raise Refused(422, "the body holds an integer beyond 64 bits; send it as text")
+    if type(value) is int or any(not -_LARGEST <= int(digits) < _LARGEST for digits in _integers(body)):
+        raise Refused(422, _TOO_LARGE)
 
 
 def _integers(body: bytes) -> list[str]:
@@ -99,7 +100,7 @@ def _integers(body: bytes) -> list[str]:
 
     def note(digits: str) -> int:
         if len(digits) > 4000:  # more than Python reads
-            raise Refused(422, "the body holds an integer beyond 64 bits; send it as text")
+            raise Refused(422, _TOO_LARGE)
         found.append(digits)
         return 0
 

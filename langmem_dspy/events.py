@@ -63,6 +63,17 @@ class CreditAssigned(Event):
 
 
 @dataclass(frozen=True)
+class ContradictionFound(Event):
+    """Two things that the feedback says and that cannot both be so, with the ids of the examples each was said of."""
+
+    step: int
+    first: str
+    second: str
+    first_examples: tuple[str, ...]
+    second_examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PromptRevised(Event):
     """One prompt's revision, or why there is none (`rejected`)."""
 

@@ -252,7 +252,7 @@ def drafts_of_rewrite(predictor: str, before: str, after: str, evidence: tuple[s
 _SMALL = """a an and are as at be by for from in is it of on or the this that to when whenever where which with if then
 must should always use set has have your you its was were will"""
 _STOP = frozenset(_SMALL.split())
-_DENIALS = frozenset(("not", "never", "no", "without", "t", "avoid"))  # "t" as in "don't"
+DENIALS = frozenset(("not", "never", "no", "without", "t", "avoid"))  # "t" as in "don't"
 
 
 def salient(text: str) -> frozenset[str]:
@@ -265,7 +265,7 @@ def salient(text: str) -> frozenset[str]:
     if len(quoted) < 2:
         return quoted | words - _STOP
     around = re.findall(r"\w+", re.sub(r"\"[^\"]+\"|`[^`]+`", "", text.lower()))
-    return quoted | frozenset({"not"} if _DENIALS.intersection(around) else ())
+    return quoted | frozenset({"not"} if DENIALS.intersection(around) else ())
 
 
 def _identity(draft: Draft) -> Identity:

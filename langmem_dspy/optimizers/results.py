@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langmem_dspy.optimizers.contradictions import Contradiction
 from langmem_dspy.optimizers.lessons import Lesson, origins
 from langmem_dspy.usage import UsageReport
 
@@ -94,6 +95,7 @@ class DetailedResults:
 
     `best` and `baseline` are candidates; `credit` holds, per step, how often each predictor was blamed in that step's
     minibatch (0 to 1). `lessons`: every change that was proposed, with its fate, in the order they came up.
+    `contradictions`: what the feedback says both ways; its author should settle it.
     `simulated`: the offline model took part, so the figures say nothing about real models.
     """
 
@@ -109,6 +111,7 @@ class DetailedResults:
     stop_reason: str
     errors: tuple[Fault, ...] = ()
     lessons: tuple[Lesson, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
 
     @property
     def baseline(self) -> Candidate:
@@ -204,6 +207,7 @@ class DetailedResults:
         from rich.text import Text
 
         parts: list[RenderableType] = [self._summary(), self._table(), *map(Text, self._lesson_lines())]
+        parts += [Text(line, "yellow") for line in self._contradiction_lines()]
         if self.changed:
             parts.append(Syntax(self.diff(), "diff", word_wrap=True))
         parts += [Text(f"{fault.where}: {fault.message} (x{fault.count})", "yellow") for fault in self.errors]
@@ -234,7 +238,7 @@ class DetailedResults:
             f"<h4>{html.escape(name)}</h4>{prompt_diff_html(self.baseline.prompts[name], self.best.prompts[name])}"
             for name in self.changed
         )
-        lessons = "<br>".join(map(html.escape, self._lesson_lines()))
+        lessons = "<br>".join(map(html.escape, [*self._lesson_lines(), *self._contradiction_lines()]))
         lessons = f"<p>{lessons}</p>" if lessons else ""
         return (
             f"<div><p><b>{html.escape(self.optimizer)}</b>: valset {_score(self.baseline.score)} &rarr; "
@@ -247,6 +251,11 @@ class DetailedResults:
         fates = ", ".join(f"{count} {fate}" for fate, count in Counter(known.fate for known in self.lessons).items())
         said = [f"  {x.predictor} {x.gain:+.3f} {x.text}" for x in self.lessons if x.fate == "in force"]
         return [f"Lessons: {fates}", *said] if self.lessons else []
+
+    def _contradiction_lines(self) -> list[str]:
+        if not self.contradictions:
+            return []
+        return ["The feedback contradicts itself:", *(f"  {found}" for found in self.contradictions)]
 
     def _rows(self) -> Iterator[list[str]]:
         for c in self.candidates:

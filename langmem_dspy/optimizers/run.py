@@ -15,6 +15,7 @@ import dspy
 from langmem_dspy.errors import BudgetExhausted, EvaluationError
 from langmem_dspy.events import Announcer, CandidateEvaluated, CompileFinished, CompileStarted, StepFinished
 from langmem_dspy.optimizers.acceptance import Verdict
+from langmem_dspy.optimizers.contradictions import SaidSoFar
 from langmem_dspy.optimizers.lessons import Lesson
 from langmem_dspy.optimizers.results import Candidate, DetailedResults, Fault, RevisedPrompt
 from langmem_dspy.optimizers.rollouts import Rollout, RolloutRunner
@@ -73,6 +74,7 @@ class Run:
         self.credit: list[Mapping[str, float]] = []
         self.faults: Counter[tuple[str, str]] = Counter()
         self.lessons: list[Lesson] = []
+        self.feedback = SaidSoFar()
         self._rollouts_before: set[tuple[str, str]] = set()
 
     # --- what happened ---
@@ -197,6 +199,7 @@ class Run:
             stop_reason,
             tuple(Fault(where, message, count) for (where, message), count in self.faults.items()),
             tuple(self.lessons),
+            tuple(self.feedback.contradictions()),
         )
         failed = None if error is None else f"{type(error).__name__}: {error}"
         self.announce(CompileFinished(self.run_id, stop_reason, results.to_dict(), failed))

@@ -14,7 +14,7 @@ import dspy
 from dspy.utils.exceptions import LMError
 
 from langmem_dspy.errors import BudgetExhausted, EvaluationError, JournalError
-from langmem_dspy.events import CreditAssigned, PromptRevised
+from langmem_dspy.events import ContradictionFound, CreditAssigned, PromptRevised
 from langmem_dspy.optimizers.acceptance import Acceptance, Verdict
 from langmem_dspy.optimizers.credit import Blame
 from langmem_dspy.optimizers.prompts import Prompt, broken_by, is_frozen
@@ -110,6 +110,8 @@ class Search:
 
     def _blamed(self, step: int, trajectories: list[Trajectory]) -> list[tuple[Prompt, list[Trajectory]]]:
         """The prompts to blame as they are now, each with the trajectories that speak against it."""
+        for found in self.run.feedback.add(trajectories):
+            self.run.announce(ContradictionFound(self.run.run_id, step, **vars(found)))
         texts = self.run.best.prompts
         prompts = {p["name"]: Prompt(**{**p, "prompt": texts[p["name"]]}) for p in self.guided if not is_frozen(p)}
         credit = self.credit(prompts=list(prompts.values()), trajectories=trajectories)

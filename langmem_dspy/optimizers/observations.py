@@ -82,8 +82,8 @@ def observe(
     read = read_trajectories([(trajectory, rest)], list(signatures))
     if len(read) != 1:
         raise InputError("learn takes one trajectory; there is nothing in this one")
-    live = with_edits(read[0], edits, signatures)
-    inputs = _inputs(live, example, program)
+    live = with_edits(_as_step(read[0], program), edits, signatures)
+    inputs = _inputs(live, example)
     key = json.dumps(inputs[0] if inputs else live.render(), sort_keys=True, default=str)
     live = replace(live, id=hashlib.sha256(key.encode()).hexdigest()[:10])
     right = live.score is not None and live.score >= 1 and not edits
@@ -107,7 +107,7 @@ def _refuse_own_words(feedback: Any) -> None:
 # --- what to run the program on again ---
 
 
-def _inputs(live: Trajectory, example: Any, program: dspy.Module) -> tuple[dict[str, Any], Sequence[str]] | None:
+def _inputs(live: Trajectory, example: Any) -> tuple[dict[str, Any], Sequence[str]] | None:
     """The example's fields and which of them are inputs: as given, else out of the trajectory itself."""
     if example is not None:
         given = example if isinstance(example, dspy.Example) else dspy.Example(**example).with_inputs(*example)
@@ -120,17 +120,22 @@ def _inputs(live: Trajectory, example: Any, program: dspy.Module) -> tuple[dict[
     for step in live.steps:
         found |= {name: value for name, value in step.inputs.items() if name not in made and name not in found}
         made |= set(step.outputs or {})
-    found = found or _spoken_to(live, program)
     return (found, sorted(found)) if found and plain(found) else None
 
 
-def _spoken_to(live: Trajectory, program: dspy.Module) -> dict[str, Any]:
-    """A conversation with a program of one input: what the user said last is that."""
-    predictors = program.predictors()
-    said = [message.content for message in live.messages if message.role == "user"]
-    if len(predictors) != 1 or len(said) != 1 or len(predictors[0].signature.input_fields) != 1:
-        return {}
-    return {next(iter(predictors[0].signature.input_fields)): said[0]}
+def _as_step(live: Trajectory, program: dspy.Module) -> Trajectory:
+    """A conversation of one question and one answer, with a program of one input and one output, as its step."""
+    predictors = program.named_predictors()
+    said = {role: [m.content for m in live.messages if m.role == role] for role in ("user", "assistant")}
+    if live.steps or len(predictors) != 1 or [len(said["user"]), len(said["assistant"])] != [1, 1]:
+        return live
+    name, signature = predictors[0][0], predictors[0][1].signature
+    if len(signature.input_fields) != 1 or len(signature.output_fields) != 1:
+        return live
+    inputs = dict(zip(signature.input_fields, said["user"], strict=True))
+    return replace(
+        live, steps=(Step(name, inputs, dict(zip(signature.output_fields, said["assistant"], strict=True))),)
+    )
 
 
 def plain(value: Any) -> bool:

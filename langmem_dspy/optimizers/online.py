@@ -67,9 +67,9 @@ class OnlineOptimizer:
         acceptance: Acceptance | None = None,
         budget: Budget | None = None,
         path: str | os.PathLike[str] | None = None,
-        every: int = 6,
+        every: int = 12,
         regression_size: int = 64,
-        controls: int = 6,
+        controls: int = 3,
         auto_promote: bool = True,
         num_threads: int = 8,
     ) -> None:

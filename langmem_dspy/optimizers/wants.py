@@ -87,7 +87,8 @@ def edit_wants(live: Trajectory, edits: Mapping[str, str], signatures: Mapping[s
 def wants_in(live: Trajectory, signatures: Mapping[str, Any], edits: Mapping[str, str]) -> Iterable[Want]:
     fields = Fields([live])
     told = [(name, text) for name, said in live.predictor_feedback.items() for text in sentences(said)]
-    told += [(owner, text) for text in sentences(live.feedback) for owner in fields.owners(text)]
+    alone = list(signatures) if len(signatures) == 1 else []
+    told += [(owner, text) for text in sentences(live.feedback) for owner in fields.owners(text) or alone]
     known = {_edit_text(name, right) for name, right in edits.items()}
     for predictor, text in told:
         if predictor in signatures and text not in known:

@@ -13,6 +13,8 @@ from pathlib import Path
 from langmem_dspy.errors import StoreError
 
 _WAIT_SECONDS = 60.0
+# KiB. An update of any of 100,000 items finds the leaves it changes in the writer's: 5 reads of the file less.
+_READER_CACHE, _WRITER_CACHE = 2_000, 16_000
 
 
 class Database:
@@ -27,7 +29,7 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
         self._process = os.getpid()
-        self._writer = self._connect()
+        self._writer = self._connect(_WRITER_CACHE)
         try:
             prepare(self._writer)
         except BaseException:
@@ -86,7 +88,7 @@ class Database:
             self._closed = True
             _close(self._idle, self._writer)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, cache: int = _READER_CACHE) -> sqlite3.Connection:
         target = ":memory:" if self.path is None else str(self.path)
         connection = sqlite3.connect(
             target, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -94,6 +96,7 @@ class Database:
         if self.path is not None:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA cache_size=-{cache}")
         connection.execute("PRAGMA secure_delete=OFF")
         connection.execute("PRAGMA foreign_keys=OFF")
         return connection

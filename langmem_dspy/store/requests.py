@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import orjson
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.namespaces import check_namespace
-from langmem_dspy.records import PutOp, SearchMode, SearchOp
+from langmem_dspy.records import Index, PutOp, SearchMode, SearchOp
 from langmem_dspy.store.filters import parse
 from langmem_dspy.store.items import Write
 from langmem_dspy.store.rows import dump_provenance, to_micros, to_path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MODES = get_args(SearchMode)
+_options = attrgetter("index", "ttl", "provenance", "valid_from", "valid_to", "created_at", "updated_at")
+_NO_OPTIONS = (None,) * 7
 
 
 class Prepared(NamedTuple):
@@ -93,27 +96,28 @@ def _prepare(op: PutOp, vectors: Vectors, paths: dict[Any, str]) -> Prepared:
         return Prepared(Write(path, key, None, if_version=op.if_version), [], None)
     text = dump(op.value)
     index = check_index(op.index)
-    valid_from, valid_to = to_micros(op.valid_from, "valid_from"), to_micros(op.valid_to, "valid_to")
-    if valid_from is not None and valid_to is not None and valid_to < valid_from:
-        raise InputError(f"valid_to {op.valid_to} lies before valid_from {op.valid_from}")
     found = texts(op.value, index)
-    write = Write(
-        path,
-        key,
-        text,
-        None if index is None else orjson.dumps(index).decode(),
-        _checked_ttl(op.ttl),
-        dump_provenance(op.provenance),
-        valid_from,
-        valid_to,
-        op.if_version,
-        pack_terms("\n".join(found)) if found else b"",
-        to_micros(op.created_at, "created_at"),
-        to_micros(op.updated_at, "updated_at"),
-    )
+    write = Write(path, key, text, if_version=op.if_version, terms=pack_terms("\n".join(found)) if found else b"")
+    if _options(op) != _NO_OPTIONS:
+        write = _with_options(write, op, index)
     if op.vector is not None:
         return Prepared(write, [], vectors.given(op.vector)[None])
     return Prepared(write, found, None)
+
+
+def _with_options(write: Write, op: PutOp, index: Index) -> Write:
+    valid_from, valid_to = to_micros(op.valid_from, "valid_from"), to_micros(op.valid_to, "valid_to")
+    if valid_from is not None and valid_to is not None and valid_to < valid_from:
+        raise InputError(f"valid_to {op.valid_to} lies before valid_from {op.valid_from}")
+    return write._replace(
+        indexed=None if index is None else orjson.dumps(index).decode(),
+        ttl=_checked_ttl(op.ttl),
+        provenance=dump_provenance(op.provenance),
+        valid_from=valid_from,
+        valid_to=valid_to,
+        created=to_micros(op.created_at, "created_at"),
+        at=to_micros(op.updated_at, "updated_at"),
+    )
 
 
 def _checked_ttl(ttl: Any) -> float | None:

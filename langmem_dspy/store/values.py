@@ -18,12 +18,12 @@ _STEP = re.compile(r"\[(-?\d+|\*)\]|([^.\[\]]+)")
 
 def dump(value: Any) -> str:
     """`value`, a mapping, as JSON text; raises `InputError` naming the path of what JSON cannot hold unchanged."""
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise InputError(f"a stored value is a mapping such as {{'content': 'text'}}, not {type(value).__name__}")
     if not _is_simple(value):
         _check(value, "value", 0)
     try:
-        return orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS, default=_plain).decode()
+        return orjson.dumps(value, _plain, orjson.OPT_PASSTHROUGH_SUBCLASS).decode()
     except TypeError as error:
         raise InputError(f"value cannot be written as JSON: {error}") from error
 

@@ -1,6 +1,10 @@
 """Text to terms: endings, accents, scripts."""
 
+from collections import Counter
+
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from langmem_dspy.store.stemming import stem
 from langmem_dspy.store.words import content_terms, pack_terms, term_id, terms, unpack_terms
@@ -45,3 +49,10 @@ def test_terms_are_packed_with_their_counts():
 
 def test_a_terms_id_never_changes():
     assert term_id("pie") == 6434523357034497105
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_texts_are_packed_as_any_others_are(text):
+    ids, counts = unpack_terms(pack_terms(text))
+    expected = Counter(map(term_id, terms(text)))
+    assert dict(zip(ids.tolist(), counts.tolist(), strict=True)) == {t: min(n, 255) for t, n in expected.items()}

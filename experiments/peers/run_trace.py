@@ -1,0 +1,70 @@
+"""Trace's OptoPrime (Cheng et al., 2024, arXiv:2406.16218): prompts are trainable nodes of the program's graph.
+
+A batch is traced through the program, its feedback is propagated, and OptoPrime suggests new values for the nodes in
+one call. It has no validation of its own, and none is added.
+"""
+
+from __future__ import annotations
+
+import os
+
+from client import BudgetSpent, Desk
+
+BATCH = 5
+
+
+def program_of(desk, bundle):
+    """A bundled function for each stage; it takes the prompt's node and the fields so far."""
+
+    def stage_function(stage):
+        @bundle(description=f"[{stage['name']}] writes {', '.join(stage['outputs'])}", allow_external_dependencies=True)
+        def step(prompt, fields):
+            inputs = {name: fields.get(name, "") for name in stage["inputs"]}
+            return {**fields, **desk.step(stage["name"], prompt, inputs)}
+
+        return step
+
+    return {stage["name"]: stage_function(stage) for stage in desk.problem["stages"]}
+
+
+def main() -> None:
+    desk = Desk.of_this_process()
+    os.environ.update(OPENAI_API_KEY="any", OPENAI_API_BASE=desk.settings["api_base"])
+    from opto.optimizers import OptoPrime
+    from opto.trace import bundle, node
+    from opto.utils.llm import LiteLLM
+
+    keep = "keep every {placeholder} in braces exactly as it is"
+    nodes = {name: node(text, name=name, trainable=True, constraint=keep) for name, text in desk.prompts.items()}
+    optimizer = OptoPrime(list(nodes.values()), llm=LiteLLM(model=f"openai/{desk.settings['model']}"))
+    steps = program_of(desk, bundle)
+    try:
+        for cases in desk.batches(BATCH):
+            optimizer.zero_feedback()
+            told = []
+            outputs = []
+            for case in cases:
+                fields = node(desk.problem["inputs"][case])
+                for name, step in steps.items():
+                    fields = step(nodes[name], fields)
+                outputs.append(fields)
+                told.append(f"Case {len(told)}: {desk.judge(case, fields.data)['feedback'] or 'All is well.'}")
+            together = batched(bundle)(*outputs)
+            optimizer.backward(together, "\n".join(told))
+            optimizer.step()
+            desk.report({name: variable.data for name, variable in nodes.items()})
+    except Exception as error:
+        if not (isinstance(error, BudgetSpent) or desk.spent()):
+            raise
+
+
+def batched(bundle):
+    @bundle(description="[batch] puts the outcomes of several cases together")
+    def batch(*outcomes):
+        return "\n".join(str(outcome) for outcome in outcomes)
+
+    return batch
+
+
+if __name__ == "__main__":
+    main()

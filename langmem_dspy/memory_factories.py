@@ -22,6 +22,7 @@ from langmem_dspy.memories.tools import (
     MemoryTool,
     manage_memory_tool,
     search_memory_tool,
+    tool_place,
 )
 from langmem_dspy.model_functions import ModelFunction
 from langmem_dspy.namespaces import current_store, is_langgraph_store
@@ -203,7 +204,7 @@ def create_memory_store_enricher(
 
 
 def create_manage_memory_tool(
-    store: Store | None = None,
+    store: Store | Template | None = None,
     *,
     namespace: Template | None = None,
     namespace_prefix: Template | None = None,
@@ -213,10 +214,11 @@ def create_manage_memory_tool(
     instructions: str = MANAGE_INSTRUCTIONS,
     name: str = "manage_memory",
 ) -> MemoryTool:
-    """A tool to create, update and delete memories. `namespace_prefix` is LangMem's other name of `namespace`."""
+    """A tool to create, update and delete memories. `namespace` may come first, or as `namespace_prefix`."""
+    held, place = tool_place(store, namespace, namespace_prefix)
     return manage_memory_tool(
-        _adapted(store),
-        namespace=_one_namespace(namespace, namespace_prefix),
+        _adapted(held),
+        namespace=place,
         kind=kind,
         schema=schema,
         actions_permitted=actions_permitted,
@@ -227,7 +229,7 @@ def create_manage_memory_tool(
 
 
 def create_search_memory_tool(
-    store: Store | None = None,
+    store: Store | Template | None = None,
     *,
     namespace: Template | None = None,
     namespace_prefix: Template | None = None,
@@ -239,9 +241,10 @@ def create_search_memory_tool(
     name: str = "search_memory",
 ) -> MemoryTool:
     """A tool by which an agent searches memories; `min_score`, `filter` and `mode` bind each of its searches."""
+    held, place = tool_place(store, namespace, namespace_prefix)
     return search_memory_tool(
-        _adapted(store),
-        namespace=_one_namespace(namespace, namespace_prefix),
+        _adapted(held),
+        namespace=place,
         limit=limit,
         min_score=min_score,
         filter=filter,
@@ -287,12 +290,6 @@ def create_thread_extractor(
 ) -> ExtractThread:
     """`extract(messages)`: a whole thread as one object of `schema`; by default a title and a summary."""
     return ExtractThread(model, ThreadExtractor(schema, instructions=instructions))
-
-
-def _one_namespace(namespace: Template | None, prefix: Template | None) -> Template:
-    if namespace is not None and prefix is not None:
-        raise InputError("namespace_prefix is another name of namespace; give one of them")
-    return namespace if namespace is not None else prefix if prefix is not None else ("memories",)
 
 
 create_memory_manager = create_memory_enricher

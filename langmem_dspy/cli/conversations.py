@@ -1,12 +1,13 @@
 """Files of conversations, in the forms that chat tools write: each becomes a name, messages and variables.
 
 A JSONL file holds a conversation a line, or one conversation of a message a line; a JSON file one conversation or a
-list of them; any other file is one conversation as text.
+list of them; any other file is one conversation as text, its turns marked by "user:" and the like or not at all.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ _SHARED_ROLES = {  # what ShareGPT and its kin call the roles
     "gpt": "assistant", "chatgpt": "assistant", "bard": "assistant", "bing": "assistant", "function_call": "assistant",
     "observation": "tool", "function_response": "tool", "tool_response": "tool",
 }  # fmt: skip
+_SPEAKER = re.compile(rf"^({'|'.join(ROLES)}):", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass
@@ -75,7 +77,7 @@ def _rows(file: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     elif kind == ".json":
         yield from _elements(file, _parse(text, file))
     elif text.strip():
-        yield file.name, lambda: text
+        yield file.name, lambda: _transcript(text)
 
 
 def _elements(file: Path, whole: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -97,6 +99,14 @@ def _one_message_a_line(lines: Iterable[str]) -> list[Any] | None:
             return None
         messages.append(row)
     return messages or None
+
+
+def _transcript(text: str) -> Any:
+    """The turns of a text whose lines say who speaks, such as "user: Hello"; else the text as it is."""
+    before, *turns = _SPEAKER.split(text)
+    if before.strip() or not turns:
+        return text
+    return [{"role": role, "content": said.strip()} for role, said in zip(turns[::2], turns[1::2], strict=True)]
 
 
 def _parse(text: str, file: Path | None = None) -> Any:

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,9 @@ class ReflectionExecutor:
     def __init__(
         self,
         reflector: Callable[..., Any],
+        namespace: str | Sequence[str] | None = None,
         *,
         path: str | Path | None = None,
-        namespace: str | Sequence[str] | None = None,
         delay: float = 0.0,
         workers: int = 2,
         max_attempts: int = 3,
@@ -97,6 +97,7 @@ class ReflectionExecutor:
     def submit(
         self,
         messages: Any,
+        config: Mapping[str, Any] | None = None,
         *,
         after_seconds: float | None = None,
         thread_id: str | None = None,
@@ -106,10 +107,11 @@ class ReflectionExecutor:
         """Reflect on `messages`, `after_seconds` from now (None: `delay`), or later if more of the thread comes.
 
         `messages` is any form of conversation, or LangMem's {"messages": ...}. What was submitted of the thread before
-        is kept: a longer form of the conversation takes its place, new turns are added to it.
+        is kept: a longer form of the conversation takes its place, new turns are added to it. What LangChain's `config`
+        has as "configurable" counts as variables.
         """
         names = template_variables(self.namespace)
-        known = {**current_variables(), **variables}
+        known = {**current_variables(), **((config or {}).get("configurable") or {}), **variables}
         thread = thread_id if thread_id is not None else known.get("thread_id")
         filled = {name: _plain(known[name]) for name in sorted(names & set(known)) if name != "thread_id"}
         if thread is not None:

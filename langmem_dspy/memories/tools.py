@@ -16,7 +16,7 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.memories.schemas import Kind, Schemas, text_field
 from langmem_dspy.memories.search import FindStore
 from langmem_dspy.memories.tool_calls import ACTIONS, Action, ManageMemory, SearchMemory, shown_fields
-from langmem_dspy.namespaces import current_store
+from langmem_dspy.namespaces import current_store, memory_context
 from langmem_dspy.records import SearchMode, Store
 
 MANAGE_INSTRUCTIONS = (
@@ -54,11 +54,16 @@ class MemoryTool(dspy.Tool):
         return await awaited(self.__call__, *args, **kwargs)
 
     def invoke(self, input: Any, config: Any = None, **_: Any) -> Any:
-        """Call with a dict of arguments, or with a tool call that has them under "args"; `config` is not used."""
-        return self(**self._arguments(input))
+        """Call with a dict of arguments, or with a tool call that has them under "args".
+
+        What LangChain's `config` has as "configurable" fills the namespace.
+        """
+        with memory_context(**_configured(config)):
+            return self(**self._arguments(input))
 
     async def ainvoke(self, input: Any, config: Any = None, **_: Any) -> Any:
-        return await self.acall(**self._arguments(input))
+        with memory_context(**_configured(config)):
+            return await self.acall(**self._arguments(input))
 
     def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         names = list(self.args or {})
@@ -78,7 +83,26 @@ class MemoryTool(dspy.Tool):
         return dict(given)
 
 
+def _configured(config: Any) -> dict[str, Any]:
+    found = (config or {}).get("configurable") or {}
+    return {name: value for name, value in found.items() if isinstance(value, str | int) and name != "store"}
+
+
 # --- making them ---
+
+
+def tool_place(
+    store: Any, namespace: str | Sequence[str] | None, prefix: str | Sequence[str] | None
+) -> tuple[Store | None, str | Sequence[str]]:
+    """Store and namespace of a tool. Today's LangMem gives the namespace first, its first README the store."""
+    first = store if isinstance(store, str | tuple | list) else None
+    store = store if first is None else None
+    given = [place for place in (first, namespace, prefix) if place is not None]
+    if len(given) > 1:
+        raise InputError(f"the namespace is given {len(given)} times, as {given}; give one of them")
+    if store is not None and not callable(getattr(store, "batch", None)):
+        raise InputError(f"store is a Store such as FaissStore('folder'), got {type(store).__name__} {store!r}")
+    return store, given[0] if given else ("memories",)
 
 
 def manage_memory_tool(

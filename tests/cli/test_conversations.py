@@ -95,3 +95,14 @@ def test_a_file_without_any_conversation_is_an_error(file, name, content, says):
 def test_a_variable_that_nothing_fills_is_named(file):
     with pytest.raises(InputError, match=r"--var user_id=\.\.\."):
         read_conversations([file("a.jsonl", json.dumps({"messages": OPENAI}))], ["user_id"])
+
+
+def test_a_text_that_says_who_speaks_is_read_as_turns(tmp_path):
+    file = tmp_path / "talk.txt"
+    file.write_text("User: I play the cello.\nSince 1990: daily.\nassistant: ok\n")
+    (conversation,) = read_conversations([file]).conversations
+    said = [(message.role, message.content) for message in conversation.messages]
+    assert said == [("user", "I play the cello.\nSince 1990: daily."), ("assistant", "ok")]
+    file.write_text("Dear diary,\nuser: is a word I wrote.")
+    (conversation,) = read_conversations([file]).conversations
+    assert len(conversation.messages) == 1

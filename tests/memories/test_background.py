@@ -32,7 +32,7 @@ class Noting:
 
     def __call__(self, messages, **variables):
         self.calls.append(([m.content for m in messages], variables))
-        self.hold.wait(10)
+        self.hold.wait(60)
         if variables["user_id"] == "bad":
             raise ValueError("no luck")
         return len(self.calls)
@@ -41,8 +41,8 @@ class Noting:
 def test_a_conversation_is_reflected_on_in_the_background():
     noting = Noting()
     with ReflectionExecutor(noting) as executor:
-        assert executor.submit(TALK, user_id="ann").result(5) == 1
-        assert executor.submit({"messages": TALK}, user_id="ann").result(5) == 2
+        assert executor.submit(TALK, user_id="ann").result(60) == 1
+        assert executor.submit({"messages": TALK}, user_id="ann").result(60) == 2
     assert noting.calls[0] == (["I like pie"], {"user_id": "ann"})
 
 
@@ -50,7 +50,7 @@ def test_it_writes_memories_with_the_model_and_user_of_the_submission():
     with FaissStore() as store, ReflectionExecutor(MemoryStoreManager(namespace=("m", "{user_id}"))) as executor:
         with dspy.context(lm=memory_lm([insert("User likes pie")])), memory_context(store=store, user_id="ann"):
             reflection = executor.submit(TALK)
-        (item,) = reflection.result(5)["items"]
+        (item,) = reflection.result(60)["items"]
         assert item.namespace == ("m", "ann")
 
 
@@ -62,15 +62,26 @@ def test_a_thread_that_goes_on_is_reflected_on_once_when_it_is_quiet():
         second = executor.submit(longer, user_id="ann", thread_id="t")
         third = executor.submit([{"role": "user", "content": "and tea"}], user_id="ann", thread_id="t")
         assert first.id == second.id == third.id
-        first.result(5)
+        first.result(60)
     assert noting.calls == [(["I like pie", "Noted", "and tea"], {"user_id": "ann", "thread_id": "t"})]
+
+
+def test_langmems_way_to_name_namespace_user_and_thread_is_not_swallowed():
+    noting = Noting()
+    with ReflectionExecutor(noting, ("memories", "{langgraph_user_id}")) as executor:
+        config = {"configurable": {"langgraph_user_id": "ann", "thread_id": "t"}}
+        with pytest.raises(NamespaceError, match="langgraph_user_id"):
+            executor.submit({"messages": TALK})
+        executor.submit({"messages": TALK}, config, after_seconds=3600)
+        (waiting,) = executor.pending()
+    assert waiting.namespace == ("memories", "ann") and waiting.thread == "t"
 
 
 def test_users_and_threads_never_put_each_other_off():
     noting = Noting()
     with ReflectionExecutor(noting) as executor:
         made = [executor.submit(TALK, user_id=u, thread_id=t, after_seconds=0.05) for u in "ab" for t in "12"]
-        [one.result(5) for one in made]
+        [one.result(60) for one in made]
     assert len(noting.calls) == 4
 
 
@@ -85,7 +96,7 @@ def test_more_of_a_thread_under_way_waits_for_its_end():
         _until(lambda: len(noting.calls) == 2)
         assert noting.calls[1][1]["user_id"] == "bob" and first.id != second.id
         noting.hold.set()
-        assert second.result(5) and other.result(5)
+        assert second.result(60) and other.result(60)
     assert len(noting.calls) == 3
 
 
@@ -101,7 +112,7 @@ def test_a_waiting_reflection_can_be_cancelled_and_a_begun_one_not():
         _until(lambda: noting.calls)
         assert not begun.cancel()
         noting.hold.set()
-        assert begun.result(5) == 1
+        assert begun.result(60) == 1
 
 
 def test_drain_does_what_waits_without_further_delay():
@@ -122,9 +133,9 @@ def test_one_that_fails_hurts_nobody_else_and_is_kept_with_its_error():
     noting = Noting()
     with ReflectionExecutor(noting, max_attempts=2, retry_after=0.01, workers=1) as executor:
         bad = executor.submit(TALK, user_id="bad")
-        assert executor.submit(TALK, user_id="ann").result(5)
+        assert executor.submit(TALK, user_id="ann").result(60)
         with pytest.raises(ValueError, match="no luck"):
-            bad.result(5)
+            bad.result(60)
         (failed,) = executor.failed()
         assert (failed.attempts, failed.error, failed.variables) == (2, "ValueError: no luck", {"user_id": "bad"})
         assert executor.retry_failed() == 1 and executor.drain(5) and len(executor.failed()) == 1
@@ -209,7 +220,7 @@ def test_the_process_exits_although_work_is_pending(tmp_path):
 
 
 def _until(true):
-    for _ in range(1000):
+    for _ in range(12_000):
         if true():
             return
         time.sleep(0.005)

@@ -168,3 +168,20 @@ def test_what_the_query_model_is_asked_counts_as_spent(store):
     enricher(TALK)
     assert writer.engine.calls == 2
     assert enricher.last_usage.lm_calls == 2
+
+
+def test_a_namespace_given_first_as_langmem_takes_it_is_not_taken_for_a_store(store):
+    with memory_context(store=store, user_id="ann"):
+        create_manage_memory_tool(("memories", "{user_id}"))(content="Ann likes pie")
+        assert "Ann likes pie" in create_search_memory_tool("memories")("pie")
+    with pytest.raises(InputError, match="given 2 times"):
+        create_search_memory_tool("memories", namespace=("other",))
+    with pytest.raises(InputError, match="store is a Store"):
+        create_manage_memory_tool(3)
+
+
+def test_a_tools_config_fills_its_namespace(store):
+    manage = create_manage_memory_tool(store, namespace=("memories", "{user_id}"))
+    manage.invoke({"content": "Bob likes tea"}, {"configurable": {"user_id": "bob"}})
+    asyncio.run(manage.ainvoke({"content": "Bob likes rye"}, config={"configurable": {"user_id": "bob"}}))
+    assert len(store.search(("memories", "bob"))) == 2

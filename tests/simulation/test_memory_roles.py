@@ -185,3 +185,14 @@ def test_a_react_agent_that_found_nothing_says_so():
     with FaissStore() as store, dspy.context(lm=simulation.offline_lm("strong")):
         agent = dspy.ReAct("message -> answer", tools=[create_search_memory_tool(store)])
         assert agent(message="Which pie do I like?").answer == "I found nothing about that."
+
+
+def test_of_several_schemas_of_one_text_each_takes_what_it_is_about():
+    class Taste(BaseModel):
+        preference: str
+
+    class Home(BaseModel):
+        city: str
+
+    memories = MemoryManager([Taste, Home])(messages="I like tea. I live in Rome.").memories
+    assert [memory.content for memory in memories] == [Taste(preference="tea"), Home(city="Rome")]

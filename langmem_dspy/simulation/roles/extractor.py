@@ -28,7 +28,7 @@ from langmem_dspy.simulation.roles.worker import followed
 from langmem_dspy.simulation.rules import mentions
 
 _KNOWN = re.compile(r"^(m\d+)(?: (\w+))?: (.*(?:\n    .*)*)", re.MULTILINE)
-_SCHEMA = re.compile(r"^(\w+):.*?(?:JSON object: (\{.*\}))?$", re.MULTILINE)
+_SCHEMA = re.compile(r"^(\w+):.*?(?:JSON object: (\{.*\})|Written as bare text\b.*\((\w+)\)\.)?$", re.MULTILINE)
 _CONVERSATION = re.compile(r"\b(?:conversation|messages|thread|dialogue|transcript)\b")
 _NOTHING = ("none", "[]", "n/a", "")
 
@@ -89,13 +89,21 @@ def _extract(question: Question, conversation: str, profile: Profile, chance: Ch
     held = [Held(*(part or "" for part in match.groups())) for match in _KNOWN.finditer(shown)]
     allowed = question.inputs.get("allowed_operations", "insert, update")
     schemas = _schemas(question)
-    if not any(schemas.values()):
-        return _texts(said, held, next(iter(schemas), ""), allowed)
+    if not schemas:
+        return _texts(said, held, "", allowed)
     operations = []
     for name, schema in schemas.items():
-        if schema:
+        if _holds_any(schema):
+            operations += _texts(said, held, name, allowed)
+        else:
             operations += _documents(said, held, name, schema, allowed)
     return operations
+
+
+def _holds_any(schema: Mapping[str, Any]) -> bool:
+    """Whether it is one text that any statement fits."""
+    fields = list(schema.get("properties", ()))
+    return "text" in schema and "preference" not in fields[0] and bool(_SENTENCE_FIELDS.search(fields[0]))
 
 
 def _asked_for(question: Question, conversation: str, profile: Profile, chance: Chance) -> list[str]:
@@ -114,10 +122,14 @@ def _schemas(question: Question) -> dict[str, Mapping[str, Any]]:
         if "schema" not in name:
             continue
         for match in _SCHEMA.finditer(text):
+            name, document, text = match.groups()
+            if text:
+                found[name] = {"properties": {text: {"type": "string"}}, "required": [text], "text": True}
+                continue
             try:
-                found[match.group(1)] = json.loads(match.group(2) or "{}")
+                found[name] = json.loads(document or "{}")
             except ValueError:
-                found[match.group(1)] = {}
+                found[name] = {}
     return found
 
 

@@ -129,6 +129,22 @@ class HeldOutEvaluated(Event):
     scores_after: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class PromptsVersioned(Event):
+    """Online learning made a version of the prompts, or put one in use. `alias`: "champion" (in use) or "candidate".
+
+    An alias points at one version; rolling back moves it to an earlier one. `before` and `after`: mean scores in [0, 1]
+    on what the version was tried on, None where it was tried on nothing.
+    """
+
+    version: int
+    alias: str
+    prompts: Mapping[str, str]
+    reason: str
+    before: float | None = None
+    after: float | None = None
+
+
 Listener = Callable[[Any], None]
 
 _subscribed: list[Listener] = []

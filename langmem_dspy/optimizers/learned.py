@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from langmem_dspy.events import CompileStarted, PromptsVersioned
 from langmem_dspy.optimizers.lessons import Lesson
+from langmem_dspy.optimizers.online_state import PromptVersion
 from langmem_dspy.optimizers.trajectories import Trajectory
 from langmem_dspy.usage import UsageReport
 
@@ -43,3 +45,16 @@ class Learned:
         lines = [f"Learned({what}: {self.reason}{scores}; {self.usage.lm_calls} LM calls)"]
         lines += [f"  {lesson.fate:<9} {lesson.predictor}: {lesson.text}" for lesson in self.lessons]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def begun(
+    run_id: str, settings: Mapping[str, Any], models: Mapping[str, str], prompts: Mapping[str, str]
+) -> CompileStarted:
+    """What listeners hear first of a process that learns online."""
+    simulated = any("simulation" in name for name in models.values())
+    return CompileStarted(run_id, "OnlineOptimizer", settings, models, simulated, prompts, {})
+
+
+def versioned(run_id: str, version: PromptVersion, alias: str, reason: str) -> PromptsVersioned:
+    """What listeners hear of a version."""
+    return PromptsVersioned(run_id, version.number, alias, version.prompts, reason, version.before, version.after)

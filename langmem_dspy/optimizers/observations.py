@@ -14,7 +14,7 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.messages import is_message, read_messages
 from langmem_dspy.optimizers.rollouts import Rollout
 from langmem_dspy.optimizers.trajectories import Step, Trajectory, read_trajectories
-from langmem_dspy.optimizers.wants import Want, edit_wants, said_by, share_kept, split_edits, wants_in, with_edits
+from langmem_dspy.optimizers.wants import Want, all_kept, edit_wants, said_by, split_edits, wants_in, with_edits
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Observation:
             return rollout
         trajectory = rollout.trajectory
         if self.right:
-            score = share_kept(self.trajectory, trajectory)
+            score = float(all_kept(self.trajectory, trajectory))
             said = "" if score == 1 else "This was right before it changed."
             return replace(rollout, score=score, trajectory=replace(trajectory, score=score, feedback=said))
         held = [(want, want.holds(trajectory)) for want in self.wants]

@@ -19,11 +19,12 @@ import dspy
 
 from langmem_dspy.awaiting import awaited
 from langmem_dspy.errors import BudgetExhausted, InputError
+from langmem_dspy.events import Announcer, Listener
 from langmem_dspy.metered_lm import MeteredLM
 from langmem_dspy.optimizers.acceptance import Acceptance, Helps
 from langmem_dspy.optimizers.credit import TraceCredit
 from langmem_dspy.optimizers.kinds import Kind, make_proposer
-from langmem_dspy.optimizers.learned import Learned, LiveRun
+from langmem_dspy.optimizers.learned import Learned, LiveRun, begun, versioned
 from langmem_dspy.optimizers.lessons import Lesson
 from langmem_dspy.optimizers.metrics import MetricFunction
 from langmem_dspy.optimizers.observations import Observation, RegressionSet, observe
@@ -51,6 +52,9 @@ class OnlineOptimizer:
     each new version is tried on beside the complaints themselves, those that are about the same first.
     `auto_promote`: whether a version that stood its trial is used at once; else by `promote`.
 
+    `callbacks`: hear of each version (`events.PromptsVersioned`). With `tracking.enable()` they become versions in
+    MLflow's prompt registry: the alias `champion` is on those in use, `candidate` on those that wait.
+
     Safe over threads. `learn` blocks while it reflects: hand it to an executor where a live agent must not wait.
     """
 
@@ -72,6 +76,7 @@ class OnlineOptimizer:
         controls: int = 3,
         auto_promote: bool = True,
         num_threads: int = 8,
+        callbacks: Sequence[Listener] = (),
     ) -> None:
         for name, value in (("every", every), ("regression_size", regression_size), ("num_threads", num_threads)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -87,7 +92,7 @@ class OnlineOptimizer:
             controls,
             num_threads,
         )
-        self._proposer = make_proposer(kind, config)
+        self._proposer, self.listeners, self._announced = make_proposer(kind, config), list(callbacks), False
         self._task_lm, self._reflection_lm = dspy.settings.lm, as_lm(reflection_lm)
         self._model = ", ".join(sorted({(lm or as_lm(None)).model for lm in {p.lm for p in program.predictors()}}))
         base = PromptVersion(0, self._base, reason="the program's own")
@@ -152,6 +157,7 @@ class OnlineOptimizer:
             memory, chosen = self._state.memory(), self._state.version(version)
             memory.champion = chosen.number
             self._state.save(memory)
+            self._announce(memory, chosen, "promoted by hand")
         return chosen
 
     def rollback(self, version: int) -> PromptVersion:
@@ -164,6 +170,7 @@ class OnlineOptimizer:
             memory.lessons, memory.in_force, memory.champion = ledger.lessons, ledger.in_force, chosen.number
             memory.withdrawn |= {(lesson.predictor, lesson.text) for lesson in gone}
             self._state.save(memory)
+            self._announce(memory, chosen, "rolled back")
         return chosen
 
     @property
@@ -245,6 +252,8 @@ class OnlineOptimizer:
         done = [] if cut else [at for at, _ in rows]
         kept.kept = {name: seen for name, seen in kept.kept.items() if seen.example is not None}
         self._state.save(memory, version, done=done, kept=None if cut else list(kept.kept.values()))
+        if version is not None:
+            self._announce(memory, version, version.reason)
         before, after = reflection.tried or (None, None)
         return Learned(
             cut or reflection.why(changed),
@@ -280,6 +289,17 @@ class OnlineOptimizer:
             memory.steps + 1,
             memory.withdrawn,
         )
+
+    def _announce(self, memory: Memory, version: PromptVersion, reason: str) -> None:
+        models = {"task": self._model, "reflection": self._reflection_lm.model}
+        announce = Announcer(self.listeners)
+        if not self._announced:
+            announce(begun(memory.run_id, {"every": self.every, "controls": self.controls}, models, self._base))
+            self._announced = True
+        if version.number == 1:
+            announce(versioned(memory.run_id, self._state.version(0), "champion", "the program's own"))
+        alias = "champion" if version.number == memory.champion else "candidate"
+        announce(versioned(memory.run_id, version, alias, reason))
 
     def _new_version(self, memory: Memory, reflection: Reflection) -> PromptVersion:
         number = max(version.number for version in self._state.versions()) + 1

@@ -56,13 +56,21 @@ class RegressionTest:
         return _mean(self.before, both), _mean(board, both)
 
     def _chosen(self, lessons: Sequence[Lesson]) -> list[Observation]:
-        """For each lesson what is most about the same, and the newest of what was right."""
+        """For each lesson the run said to be right that is most about the same, then whatever else is.
+
+        Of right runs up to twice `controls` are taken: they are what one wrong complaint is told by.
+        """
         tried_on = {name for lesson in lessons for name in lesson.tried_on}
         others = [o for o in self.known.values() if self.replays.can_judge(o) and o.id not in tried_on]
-        chosen = {o.id: o for o in [o for o in reversed(others) if o.right][: self.controls // 3]}
-        nearest = [sorted(others, key=lambda o, of=lesson: -_about(of, o)) for lesson in lessons]  # type: ignore[misc]
+        right = [o for o in others if o.right]
+        chosen: dict[str, Observation] = {}
+        for lesson in lessons:
+            nearest = max(right, key=lambda o, of=lesson: _about(of, o), default=None)  # type: ignore[misc]
+            if nearest is not None and len(chosen) < 2 * self.controls:
+                chosen[nearest.id] = nearest
+        orders = [sorted(others, key=lambda o, of=lesson: -_about(of, o)) for lesson in lessons]  # type: ignore[misc]
         for nth in range(len(others)):
-            for order in nearest:
+            for order in orders:
                 if len(chosen) < self.controls:
                     chosen.setdefault(order[nth].id, order[nth])
         return list(chosen.values())

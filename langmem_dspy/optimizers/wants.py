@@ -121,10 +121,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def share_kept(before: Trajectory, after: Trajectory) -> float:
-    """The share of what the steps of a right run said that is still said."""
-    old, new = _outputs(before), _outputs(after)
-    return sum(_alike(new.get(key, ""), value) for key, value in old.items()) / len(old) if old else 1.0
+def all_kept(before: Trajectory, after: Trajectory) -> bool:
+    """Whether all that the steps of a right run said is still said."""
+    new = _outputs(after)
+    return all(_alike(new.get(key, ""), value) for key, value in _outputs(before).items())
 
 
 def _outputs(trajectory: Trajectory) -> dict[tuple[str, str], str]:

@@ -52,6 +52,7 @@ class Delivery:
         self.mlflow_run: str | None = None
         self._offset = 0
         self._unsent: deque[Point] = deque()
+        self._versions: deque[Mapping[str, Any]] = deque()
         self._points: set[tuple[str, int]] = set()
         self._sent_state: tuple[int, bool] | None = None
         self._ended: tuple[str, int] | None = None
@@ -83,6 +84,7 @@ class Delivery:
         if self.mlflow_run is None:
             self.mlflow_run = self._open(client, experiment_id)
         self._send_points(client)
+        self._send_versions(client, experiment_id)
         if self.finished:
             self._finish(client, experiment_id)
         self._sent_state = state
@@ -121,6 +123,8 @@ class Delivery:
                 if (point.key, point.step) not in self._points:
                     self._points.add((point.key, point.step))
                     self._unsent.append(point)
+            if event.get("event") == "PromptsVersioned":
+                self._versions.append(event)
             if event.get("event") == "CompileFinished":
                 self._unsent.extend(summary_points(self.history))
 
@@ -159,6 +163,18 @@ class Delivery:
                 self._unsent.popleft()
             self._progress()
 
+    def _send_versions(self, client: MlflowClient, experiment_id: str) -> None:
+        """The versions of online learning, in their order: an alias ends where it was put last."""
+        registry = PromptRegistry(client, experiment_id, self._run, self._progress)
+        while self._versions:
+            if self.registry:
+                registry.put_alias(self._versions[0], self._program)
+            self._versions.popleft()
+
+    @property
+    def _program(self) -> str:
+        return str(self.spool.about().get("program") or unnamed_program(self.history.started.get("prompts") or {}))
+
     def _finish(self, client: MlflowClient, experiment_id: str) -> None:
         finished = self.history.finished
         self._log(client, self._run, tags={**closing_tags(self.history), TABLES_TAG: TABLES})
@@ -170,8 +186,7 @@ class Delivery:
         if ending == self._ended:
             return  # a late score changes the page, but is no second end
         if self.registry:
-            program = self.spool.about().get("program") or unnamed_program(self.history.started.get("prompts") or {})
-            PromptRegistry(client, experiment_id, self._run, self._progress).register(self.history, program)
+            PromptRegistry(client, experiment_id, self._run, self._progress).register(self.history, self._program)
         client.set_terminated(self._run, ending[0], end_time=ending[1])
         self._ended = ending
 

@@ -1,8 +1,9 @@
 """Prompts of a finished run as versions in MLflow's prompt registry: the student's and the best, each text once.
 
 The alias `best` moves only where a better score was measured on the same data with the same task model: each version
-carries the last measurement of a program with it in its tags. Texts are stored as they are; MLflow reads `{{name}}` as
-a variable of its own and leaves everything else alone.
+carries the last measurement of a program with it in its tags. Online learning moves `champion` (the version in use,
+also when it is rolled back) and `candidate` (one that waits to be promoted). Texts are stored as they are; MLflow reads
+`{{name}}` as a variable of its own and leaves everything else alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.optimizers.results import Candidate, DetailedResults
 from langmem_dspy.tracking.history import RunHistory
@@ -73,6 +74,21 @@ class PromptRegistry:
             self.progress()
         # Not by `link_prompt_version_to_run`: MLflow 3.17 looks for the run in the process's default store there.
         self.client.set_tag(self.run, _LINKED, json.dumps(linked))
+
+    def put_alias(self, event: Mapping[str, Any], program: str) -> None:
+        """Let the alias of a `PromptsVersioned` event point at its texts; versions are made where there are none."""
+        about = {"run_id": event["run_id"], "online_version": event["version"], "score": event.get("after")}
+        tags = {key: clean(str(value), 1000) for key, value in about.items() if value is not None}
+        for predictor, name in prompt_names(program, event["prompts"]).items():
+            text = _storable(event["prompts"][predictor])
+            if not _can_be_held(name, text):
+                continue
+            number = next((v.number for v in self._versions(name, predictor) if v.text == text), None)
+            if number is None:
+                said = clean(f"Online learning, version {event['version']}. {event['reason']}", 4000)
+                number = int(self.client.create_prompt_version(name, text, description=said, tags=tags).version)
+            self.client.set_prompt_alias(name, event["alias"], number)
+            self.progress()
 
     def _register(self, name: str, predictor: str, history: RunHistory, results: DetailedResults) -> set[int]:
         """The numbers of the versions that the run began and ended with."""

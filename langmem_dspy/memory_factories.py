@@ -25,7 +25,7 @@ from langmem_dspy.memories.tools import (
     tool_place,
 )
 from langmem_dspy.model_functions import ModelFunction
-from langmem_dspy.namespaces import current_store, is_langgraph_store
+from langmem_dspy.namespaces import current_store
 from langmem_dspy.records import Index, Item, SearchItem, SearchMode, Store
 
 logger = logging.getLogger(__name__)
@@ -36,15 +36,7 @@ Template: TypeAlias = str | Sequence[str]
 
 def find_store(store: Store | None) -> Store:
     """`store`, else the current one, else one in-memory store of this process, with a warning once; LangGraph's too."""
-    return current_store(store, default=_in_memory, adapt=_adapted)
-
-
-def _adapted(store: Any) -> Any:
-    if not is_langgraph_store(store):
-        return store
-    from langmem_dspy.integrations.langgraph import from_langgraph
-
-    return from_langgraph(store)  # held at once: a copied program shares it, where LangGraph's own would be copied too
+    return current_store(store, default=_in_memory)
 
 
 def _in_memory() -> Any:
@@ -190,7 +182,7 @@ def create_memory_store_enricher(
     flags = {"enable_inserts": enable_inserts, "enable_updates": enable_updates, "enable_deletes": enable_deletes}
     manager = MemoryStoreManager(
         MemoryManager(schemas, instructions=instructions, kind=kind, **flags),
-        _adapted(store),
+        store,
         namespace=namespace,
         query_model=query_model,
         query_limit=query_limit,
@@ -270,7 +262,7 @@ def create_memory_searcher(
 ) -> Search:
     """`searcher(messages, **namespace_variables) -> list[SearchItem]`: a model writes the queries of one batch."""
     searcher = MemorySearcher(
-        _adapted(store),
+        store,
         namespace=namespace,
         write_queries=True,
         query_limit=query_limit,

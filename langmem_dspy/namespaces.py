@@ -6,6 +6,7 @@ at last one in-memory store of the process.
 
 from __future__ import annotations
 
+import importlib
 import string
 import sys
 import threading
@@ -18,7 +19,7 @@ from typing import Any, TypeAlias
 
 from dspy.dsp.utils.settings import thread_local_overrides
 
-from langmem_dspy.errors import InputError, NamespaceError
+from langmem_dspy.errors import NamespaceError
 
 Namespace: TypeAlias = tuple[str, ...]
 
@@ -62,30 +63,30 @@ def current_variables() -> dict[str, Any]:
     return {**_langgraph_configurable(), **_current().variables}
 
 
-def current_store(
-    store: Any = None,
-    *,
-    default: Callable[[], Any] | None = None,
-    adapt: Callable[[Any], Any] | None = None,
-) -> Any:
+def current_store(store: Any = None, *, default: Callable[[], Any] | None = None) -> Any:
     """The store to use: `store`, else the one of `memory_context`, of LangGraph, or of the process.
 
-    `default` makes the store of the process, once, with a warning; `adapt` turns LangGraph's store into ours.
+    `default` makes the store of the process, once, with a warning. One of LangGraph's is adapted.
     """
     found = store if store is not None else _current().store
-    if found is None and adapt is not None:
+    if found is None:
         found = _langgraph_store()
-    if is_langgraph_store(found):
-        if adapt is None:
-            raise InputError(
-                f"{found!r} is LangGraph's; pass it as langmem_dspy.integrations.langgraph.from_langgraph(store)"
-            )
-        return adapt(found)
     if found is not None:
-        return found
+        return adapted(found)
     if default is None:
         raise NamespaceError("no store: pass store=..., or call this inside `with memory_context(store=...)`")
     return _of_process(default)
+
+
+def adapted(store: Any) -> Any:
+    """`store`, as one of ours where it is LangGraph's.
+
+    Whoever holds a store holds it adapted: a copied program then shares it, where LangGraph's own would be copied too.
+    """
+    if not is_langgraph_store(store):
+        return store
+    # By its name: the bridge stands floors above this one, and is needed by those alone who have LangGraph.
+    return importlib.import_module("langmem_dspy.integrations.langgraph").from_langgraph(store)
 
 
 def is_langgraph_store(store: Any) -> bool:

@@ -11,7 +11,7 @@ import dspy
 import pytest
 
 import langmem_dspy.namespaces as namespaces
-from langmem_dspy.errors import InputError, NamespaceError
+from langmem_dspy.errors import NamespaceError
 from langmem_dspy.namespaces import (
     check_namespace,
     current_store,
@@ -148,21 +148,19 @@ def test_langgraphs_context_is_used_inside_of_it(monkeypatch):
     fake = types.ModuleType("langgraph.config")
     fake.get_store = lambda: "theirs"
     monkeypatch.setitem(sys.modules, "langgraph.config", fake)
-    monkeypatch.setattr(namespaces, "is_langgraph_store", lambda store: store == "theirs")
+    monkeypatch.setattr(namespaces, "adapted", lambda store: f"adapted {store}")
     configured(monkeypatch, {"configurable": {"user_id": "ann", "checkpoint.id": 1}})
-    assert current_store(adapt=lambda store: f"adapted {store}") == "adapted theirs"
+    assert current_store() == "adapted theirs"
     assert resolve_namespace(("m", "{user_id}")) == ("m", "ann")
     with memory_context(store="ours", user_id="bob"):
-        assert current_store(adapt=str) == "ours" and resolve_namespace(("{user_id}",)) == ("bob",)
+        assert current_store() == "adapted ours" and resolve_namespace(("{user_id}",)) == ("bob",)
 
 
-def test_langgraphs_store_is_adapted_wherever_it_is_given_or_refused_with_advice(monkeypatch):
-    monkeypatch.setattr(namespaces, "is_langgraph_store", lambda store: store == "theirs")
-    assert current_store("theirs", adapt=str.upper) == "THEIRS"
+def test_a_store_is_adapted_wherever_it_is_given(monkeypatch):
+    monkeypatch.setattr(namespaces, "adapted", str.upper)
+    assert current_store("theirs") == "THEIRS"
     with memory_context(store="theirs"):
-        assert current_store(adapt=str.upper) == "THEIRS"
-        with pytest.raises(InputError, match="from_langgraph"):
-            current_store()
+        assert current_store() == "THEIRS"
 
 
 def test_outside_of_a_graph_langgraph_is_passed_over(monkeypatch):
@@ -174,7 +172,7 @@ def test_outside_of_a_graph_langgraph_is_passed_over(monkeypatch):
     monkeypatch.setitem(sys.modules, "langgraph.config", fake)
     configured(monkeypatch, None)
     monkeypatch.setattr(namespaces, "_process_store", "of the process")
-    assert current_store(default=object, adapt=str) == "of the process" and current_variables() == {}
+    assert current_store(default=object) == "of the process" and current_variables() == {}
 
 
 def configured(monkeypatch, config):

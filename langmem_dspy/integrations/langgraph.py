@@ -36,14 +36,26 @@ if TYPE_CHECKING:
     from langmem_dspy.integrations.langgraph_base_store import AsBaseStore
 
 _LOCKS: weakref.WeakKeyDictionary[Any, threading.Lock] = weakref.WeakKeyDictionary()
-_LOCKS_LOCK = threading.Lock()
+_ADAPTERS: weakref.WeakKeyDictionary[Any, weakref.ref[LangGraphStore]] = weakref.WeakKeyDictionary()
+_LOCKS_LOCK = threading.RLock()
 
 
 def from_langgraph(store: BaseStore) -> Store:
-    """A LangGraph store, in memory or of any database, as a `Store` of ours; one of `as_base_store` as it was."""
-    if is_langgraph_store(store) and isinstance(store, _base_store_module().AsBaseStore):
+    """A LangGraph store, in memory or of any database, as a `Store` of ours, the same one each time.
+
+    One that `as_base_store` made comes back as it was, with the defaults that were configured there.
+    """
+    if not is_langgraph_store(store):
+        return LangGraphStore(store)  # which refuses it
+    if isinstance(store, _base_store_module().AsBaseStore):
         return store.as_ours()
-    return LangGraphStore(store)
+    with _LOCKS_LOCK:
+        known = _ADAPTERS.get(store)
+        adapter = known() if known is not None else None
+        if adapter is None:
+            adapter = LangGraphStore(store)
+            _ADAPTERS[store] = weakref.ref(adapter)
+        return adapter
 
 
 def as_base_store(

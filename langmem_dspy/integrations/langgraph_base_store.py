@@ -44,6 +44,9 @@ class AsBaseStore(base.BaseStore):
         self.index_config, self.ttl_config, self.embeddings = index, ttl, embeddings
         self._fields = list((index or {}).get("fields") or (["$"] if embeddings is not None else [])) or None
         self._sweeper = Sweeper(store)
+        lives = ttl or {}
+        refresh = lives.get("refresh_on_read", True)
+        self._as_ours = WithDefaults.over(store, self._fields, lives.get("default_ttl"), refresh)
 
     def batch(self, ops: Iterable[base.Op]) -> list[base.Result]:
         ops = list(ops)
@@ -74,9 +77,7 @@ class AsBaseStore(base.BaseStore):
 
     def as_ours(self) -> Store:
         """The store beneath, with the defaults that were configured here."""
-        ttl = self.ttl_config or {}
-        refresh = ttl.get("refresh_on_read", True)
-        return WithDefaults.over(self.store, self._fields, ttl.get("default_ttl"), refresh)
+        return self._as_ours
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AsBaseStore:
         return self
@@ -112,7 +113,7 @@ class AsBaseStore(base.BaseStore):
             found = SearchOp(prefix, op.filter, op.limit, op.offset, query, op.refresh_ttl, mode=self.mode)
             return found if vector is None else found._replace(query_vector=vector)
         if isinstance(op, base.ListNamespacesOp):
-            conditions = tuple(MatchCondition(c.match_type, _checked(c.path)) for c in op.match_conditions or ())
+            conditions = tuple(MatchCondition(c.match_type, _checked(_path(c.path))) for c in op.match_conditions or ())
             return ListNamespacesOp(conditions or None, op.max_depth, op.limit, op.offset)
         raise InputError(f"an operation is LangGraph's GetOp, PutOp, SearchOp or ListNamespacesOp, not {op!r}")
 
@@ -142,6 +143,11 @@ def _name(given: Any) -> str:
 
 def _queries(ops: Iterable[base.Op]) -> list[str]:
     return list(dict.fromkeys(op.query for op in ops if isinstance(op, base.SearchOp) and op.query))
+
+
+def _path(path: Any) -> Any:
+    # ("public") is a slip for ("public",) that LangGraph's stores let pass.
+    return (path,) if isinstance(path, str) else path
 
 
 def _checked(labels: Sequence[str]) -> tuple[str, ...]:

@@ -34,17 +34,8 @@ class WithDefaults(BatchStore):
     def __deepcopy__(self, memo: dict[int, Any]) -> WithDefaults:
         return self
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, WithDefaults) and self._parts() == other._parts()
-
-    def __hash__(self) -> int:
-        return hash(id(self.store))
-
     def __repr__(self) -> str:
         return f"{self.store!r} with defaults"
-
-    def _parts(self) -> tuple[Any, ...]:
-        return (id(self.store), self._index, self._ttl, self._refresh)
 
     def _filled(self, op: Op) -> Op:
         if isinstance(op, PutOp):

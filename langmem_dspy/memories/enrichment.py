@@ -17,7 +17,7 @@ from langmem_dspy.memories.reconcile import State
 from langmem_dspy.memories.search import FindStore, MemorySearcher
 from langmem_dspy.memories.writing import Destination, content_id
 from langmem_dspy.messages import Message, read_messages
-from langmem_dspy.namespaces import current_store, current_variables, resolve_namespace
+from langmem_dspy.namespaces import adapted, current_store, current_variables, resolve_namespace
 from langmem_dspy.records import GetOp, Index, Item, Namespace, Store
 from langmem_dspy.replies import as_lm
 
@@ -65,7 +65,7 @@ class MemoryStoreManager(dspy.Module):
     ) -> None:
         super().__init__()
         self.manager = manager or MemoryManager()
-        self.store, self.namespace, self.find_store = store, namespace, find_store
+        self.store, self.namespace, self.find_store = adapted(store), namespace, find_store
         self.searcher = MemorySearcher(
             store, namespace=namespace, write_queries=query_model is not None, query_limit=query_limit
         )

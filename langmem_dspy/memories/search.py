@@ -13,7 +13,7 @@ from langmem_dspy.errors import InputError, ReplyError
 from langmem_dspy.memories.found import Found
 from langmem_dspy.memories.recalled import without_recalled
 from langmem_dspy.messages import Message, chunk, read_messages, render
-from langmem_dspy.namespaces import current_store, resolve_namespace
+from langmem_dspy.namespaces import adapted, current_store, resolve_namespace
 from langmem_dspy.records import Namespace, SearchItem, SearchMode, SearchOp, Store
 from langmem_dspy.replies import Asking
 
@@ -58,7 +58,7 @@ class MemorySearcher(dspy.Module):
         super().__init__()
         if query_limit < 1 or (limit is not None and limit < 1):
             raise InputError(f"query_limit and limit are at least 1, got {query_limit} and {limit}")
-        self.store, self.namespace, self.find_store = store, namespace, find_store
+        self.store, self.namespace, self.find_store = adapted(store), namespace, find_store
         self.query_limit, self.limit, self.min_score, self.mode = query_limit, limit, min_score, mode
         self.filter = dict(filter) if filter else None
         self.window_tokens, self.max_input_tokens = window_tokens, max_input_tokens

@@ -23,7 +23,7 @@ from langmem_dspy.memories.schemas import (
     validated,
 )
 from langmem_dspy.memories.search import FindStore, matching
-from langmem_dspy.namespaces import resolve_namespace
+from langmem_dspy.namespaces import adapted, resolve_namespace
 from langmem_dspy.records import Item, Namespace, PutOp, SearchItem, SearchMode, SearchOp, Store
 
 Action: TypeAlias = Literal["create", "update", "delete"]
@@ -42,7 +42,7 @@ class Managed(NamedTuple):
 
 class _InNamespace:
     def __init__(self, store: Store | None, namespace: str | Sequence[str], find_store: FindStore) -> None:
-        self.store, self.namespace, self.find_store = store, namespace, find_store
+        self.store, self.namespace, self.find_store = adapted(store), namespace, find_store
 
     def place(self) -> tuple[Store, Namespace]:
         return self.find_store(self.store), resolve_namespace(self.namespace)

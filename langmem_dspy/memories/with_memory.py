@@ -22,7 +22,7 @@ from langmem_dspy.memories.recalling import recalling
 from langmem_dspy.memories.schemas import Schemas
 from langmem_dspy.memories.search import FindStore, MemorySearcher, matching
 from langmem_dspy.messages import Message, is_message, read_messages
-from langmem_dspy.namespaces import current_store, resolve_namespace, template_variables
+from langmem_dspy.namespaces import adapted, current_store, resolve_namespace, template_variables
 from langmem_dspy.records import GetOp, Item, Namespace, Store
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ class WithMemory(dspy.Module):
         super().__init__()
         if not isinstance(program, dspy.Module):
             raise InputError(f"program is a dspy.Module, got {type(program).__name__} {program!r}")
+        store = adapted(store)
         if isinstance(reflect, ReflectionExecutor) and reflect.store is not store:
             raise InputError(
                 f"the executor's reflector writes to {reflect.store!r}, but memories are recalled from {store!r}; give "

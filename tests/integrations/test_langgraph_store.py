@@ -14,6 +14,8 @@ from programs import reviewer, wants
 from langmem_dspy.errors import ConflictError, InputError, NamespaceError, StoreError
 from langmem_dspy.integrations.langgraph import from_langgraph
 from langmem_dspy.memories.enrichment import MemoryStoreManager
+from langmem_dspy.memories.search import MemorySearcher
+from langmem_dspy.memories.with_memory import WithMemory
 from langmem_dspy.memory_factories import (
     create_manage_memory_tool,
     create_memory_searcher,
@@ -241,8 +243,10 @@ def test_it_may_come_from_memory_context(theirs):
     assert len(theirs.search(("memories", "ann"))) == 1
 
 
-def test_a_module_takes_it_wrapped_and_says_so(theirs):
+def test_modules_take_it_as_it_is_and_share_it_with_their_copies(theirs):
+    program = WithMemory(dspy.ChainOfThought("message -> answer"), theirs)
+    assert from_langgraph(theirs) is program.store is program.searcher.store is program.managers[0].store
     with dspy.context(lm=offline_lm("strong")):
-        with pytest.raises(InputError, match="from_langgraph"):
-            MemoryStoreManager(store=theirs)(messages=PIE)
-        assert len(MemoryStoreManager(store=from_langgraph(theirs))(messages=PIE)["items"]) == 1
+        assert len(MemoryStoreManager(store=theirs)(messages=PIE)["items"]) == 1
+        assert "shoo-fly pie" in copy.deepcopy(program)(message="Which pie do I like?").answer
+        assert len(MemorySearcher(theirs)(messages="pie")["items"]) == 1

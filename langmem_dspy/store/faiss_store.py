@@ -110,6 +110,17 @@ class FaissStore(BatchStore):
         """This store as it is now, to try things out on: what is written there stays there, in memory."""
         return _Scratch(self)
 
+    @staticmethod
+    def exists(path: str | Path) -> bool:
+        """Whether a folder holds a store; none is made."""
+        return (Path(path) / _FILE).is_file()
+
+    def counts(self, prefix: Namespace = ()) -> dict[Namespace, int]:
+        """How many items each namespace at and below `prefix` holds; those that hold none are left out."""
+        path = to_path(check_namespace(prefix, may_be_empty=True))
+        with self._reading() as (reader, _):
+            return {to_namespace(found): number for found, number in reader.counts(path)}
+
     def stats(self) -> dict[str, Any]:
         """Counts, sizes in bytes, and what of it is in memory."""
         return maintenance.stats(self._items, self._vectors, self._index)

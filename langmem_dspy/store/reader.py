@@ -105,6 +105,14 @@ class Reader:
         )
         return [path for (path,) in rows]
 
+    def counts(self, prefix: str) -> list[tuple[str, int]]:
+        """As `paths`, each with the number of its items."""
+        return self._sql.execute(
+            f"SELECT n.path, count(*) FROM {self._live} h JOIN namespaces n ON n.id = h.ns "
+            "WHERE n.path >= ? AND n.path < ? GROUP BY n.path ORDER BY n.path",
+            (prefix, prefix + _AFTER_ALL),
+        ).fetchall()
+
     def last(self, path: str, key: str) -> Last | None:
         row = self._sql.execute(
             "SELECT seq, version, action, created FROM revisions WHERE ns = (SELECT id FROM namespaces WHERE path = ?) "

@@ -80,6 +80,9 @@ class LayeredReader(Reader):
             below = [path for path in below if any(self.keys(path))]
         return sorted([*above, *below])
 
+    def counts(self, prefix: str) -> list[tuple[str, int]]:
+        return [(path, sum(1 for _ in self.keys(path))) for path in self.paths(prefix)]
+
     def last(self, path: str, key: str) -> Last | None:
         return self._above.last(path, key) or self._below.last(path, key)
 

@@ -226,3 +226,25 @@ def test_another_process_that_is_left_behind_is_told(tmp_path):
         two.search(ANN, query="pie")
     with pytest.raises(EmbedderMismatch, match="re-embedded"):
         two.put(ANN, "k2", {"content": "a text never seen"})
+
+
+def test_a_store_is_looked_for_without_making_one(tmp_path):
+    assert not FaissStore.exists(tmp_path / "s") and not (tmp_path / "s").exists()
+    (tmp_path / "empty").mkdir()
+    assert not FaissStore.exists(tmp_path / "empty")
+    FaissStore(tmp_path / "s").close()
+    assert FaissStore.exists(tmp_path / "s") and FaissStore.exists(str(tmp_path / "s"))
+
+
+def test_items_are_counted_by_namespace():
+    store = FaissStore()
+    for user, number in (("ann", 3), ("bob", 1), ("cid", 1)):
+        for i in range(number):
+            store.put(("m", user), f"k{i}", {"content": "pie"})
+    store.delete(("m", "cid"), "k0")
+    assert store.counts() == {("m", "ann"): 3, ("m", "bob"): 1}
+    assert store.counts(("m", "bob")) == {("m", "bob"): 1} and store.counts(("n",)) == {}
+    scratch = store.scratch()
+    scratch.delete(("m", "bob"), "k0")
+    scratch.put(("m", "ann"), "k9", {"content": "tea"})
+    assert scratch.counts() == {("m", "ann"): 4} and store.counts()["m", "bob"] == 1

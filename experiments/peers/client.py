@@ -9,7 +9,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -72,6 +72,23 @@ class Desk:
         while True:
             order = self.random.sample(self.problem["train"], len(self.problem["train"]))
             yield from (order[at : at + size] for at in range(0, len(order) - size + 1, size))
+
+
+def answer_parity(revised: Callable[[Mapping[str, Any], Mapping[str, Any]], str]) -> bool:
+    """Whether this process was started by `parity.py`; then its questions are answered, one revised prompt each."""
+    settings = json.loads(sys.argv[1])
+    if "parity" not in settings:
+        return False
+    seed_uuids(settings["seed"])
+    answers = []
+    for evidence in settings["parity"]:
+        try:
+            answers.append(revised(settings, evidence))
+        except Exception as error:  # noqa: BLE001 - the library gave up: the prompt stays, which counts as nothing taken up
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            answers.append(evidence["prompt"])
+    print(json.dumps(answers))
+    return True
 
 
 def seed_uuids(seed: int) -> None:

@@ -11,7 +11,7 @@ import os
 
 os.environ["LANGSMITH_TRACING"] = "false"
 
-from client import BudgetSpent, Desk, seed_uuids
+from client import BudgetSpent, Desk, answer_parity, seed_uuids
 from langchain_openai import ChatOpenAI
 from langmem import create_multi_prompt_optimizer, create_prompt_optimizer
 
@@ -55,12 +55,29 @@ def together(desk, prompts, runs, optimizer):
     prompts.update({document["name"]: document["prompt"] or prompts[document["name"]] for document in revised})
 
 
+def chat_model(settings):
+    return ChatOpenAI(
+        model=settings["model"], base_url=settings["api_base"], api_key="any", max_retries=0, temperature=0
+    )
+
+
+def revised(settings, evidence):
+    """The prompt of one step, revised once."""
+    steps = [{"inputs": case["inputs"], "outputs": case["outputs"]} for case in evidence["cases"]]
+    told = [conversation([step], case["feedback"]) for step, case in zip(steps, evidence["cases"], strict=True)]
+    document = {"name": evidence["predictor"], "prompt": evidence["prompt"], "update_instructions": ""}
+    model, kind = chat_model(settings), settings["kind"]
+    if kind == "multi_prompt":
+        return create_multi_prompt_optimizer(model).invoke({"trajectories": told, "prompts": [document]})[0]["prompt"]
+    return create_prompt_optimizer(model, kind=kind).invoke({"trajectories": told, "prompt": document})
+
+
 def main() -> None:
+    if answer_parity(revised):
+        return
     desk = Desk.of_this_process()
     seed_uuids(desk.settings["seed"])
-    model = ChatOpenAI(
-        model=desk.settings["model"], base_url=desk.settings["api_base"], api_key="any", max_retries=0, temperature=0
-    )
+    model = chat_model(desk.settings)
     kind = desk.settings["kind"]
     several = kind == "multi_prompt"
     optimizer = create_multi_prompt_optimizer(model) if several else create_prompt_optimizer(model, kind=kind)

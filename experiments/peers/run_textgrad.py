@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 import textgrad as tg
-from client import BudgetSpent, Desk
+from client import BudgetSpent, Desk, answer_parity
 from openai import OpenAI
 from textgrad.autograd.llm_ops import FormattedLLMCall
 from textgrad.autograd.string_based_ops import StringBasedFunction
@@ -20,10 +20,10 @@ from textgrad.engine.openai import ChatOpenAI
 BATCH, VALIDATED = 3, 10
 
 
-def engine_of(desk):
+def engine_of(settings):
     os.environ.setdefault("OPENAI_API_KEY", "any")
-    engine = ChatOpenAI(model_string=desk.settings["model"])
-    engine.client = OpenAI(base_url=desk.settings["api_base"], api_key="any", max_retries=0)
+    engine = ChatOpenAI(model_string=settings["model"])
+    engine.client = OpenAI(base_url=settings["api_base"], api_key="any", max_retries=0)
     engine.cache = {}  # of this run alone, not on disk
     # Without the library's retries: a refused call is refused for good.
     engine.generate = lambda content, system_prompt=None, **given: engine._generate_from_single_prompt(
@@ -81,9 +81,41 @@ def validated(desk, prompts):
     return sum(run["score"] for run in runs) / len(runs)
 
 
+class Recorded(EngineLM):
+    """The model as it answered once."""
+
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def generate(self, prompt, system_prompt=None, **given):
+        return shown(self.outputs)
+
+    __call__ = generate
+
+
+def revised(settings, evidence):
+    """The prompt of one step, revised once."""
+    engine = engine_of(settings)
+    tg.set_backward_engine(engine, override=True)
+    role = f"the prompt of the step {evidence['predictor']}"
+    prompt = tg.Variable(evidence["prompt"], requires_grad=True, role_description=role)
+    losses = []
+    for case in evidence["cases"]:
+        question = tg.Variable(shown(case["inputs"]), requires_grad=False, role_description="what was asked")
+        call = FormattedLLMCall(Recorded(case["outputs"]), "{question}", {"question": {}}, prompt)
+        said = call(inputs={"question": question}, response_role_description="what the step wrote")
+        judge = StringBasedFunction(lambda text=case["feedback"], **_: text, "the evaluation of what the step wrote")
+        losses.append(judge(inputs={"said": said}, response_role_description="the feedback of a user"))
+    tg.sum(losses).backward()
+    tg.TextualGradientDescent([prompt], engine=engine).step()
+    return prompt.value
+
+
 def main() -> None:
+    if answer_parity(revised):
+        return
     desk = Desk.of_this_process()
-    engine = engine_of(desk)
+    engine = engine_of(desk.settings)
     tg.set_backward_engine(engine, override=True)
     prompts = {
         name: tg.Variable(text, requires_grad=True, role_description=f"the prompt of the step {name}")

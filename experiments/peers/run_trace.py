@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from client import BudgetSpent, Desk
+from client import BudgetSpent, Desk, answer_parity
 
 BATCH = 5
 
@@ -27,9 +27,37 @@ def program_of(desk, bundle):
     return {stage["name"]: stage_function(stage) for stage in desk.problem["stages"]}
 
 
+def connect(settings):
+    os.environ.update(OPENAI_API_KEY="any", OPENAI_API_BASE=settings["api_base"])
+
+
+def revised(settings, evidence):
+    """The prompt of one step, revised once."""
+    connect(settings)
+    from opto.optimizers import OptoPrime
+    from opto.trace import bundle, node
+    from opto.utils.llm import LiteLLM
+
+    prompt = node(evidence["prompt"], name=evidence["predictor"], trainable=True)
+
+    @bundle(description="[step] writes its fields from the prompt and what it is given")
+    def step(prompt, given, said):
+        return said
+
+    optimizer = OptoPrime([prompt], llm=LiteLLM(model=f"openai/{settings['model']}"))
+    optimizer.zero_feedback()
+    outcomes = [step(prompt, node(case["inputs"]), case["outputs"]) for case in evidence["cases"]]
+    told = "\n".join(f"Case {i}: {case['feedback']}" for i, case in enumerate(evidence["cases"]))
+    optimizer.backward(batched(bundle)(*outcomes), told)
+    optimizer.step()
+    return prompt.data
+
+
 def main() -> None:
+    if answer_parity(revised):
+        return
     desk = Desk.of_this_process()
-    os.environ.update(OPENAI_API_KEY="any", OPENAI_API_BASE=desk.settings["api_base"])
+    connect(desk.settings)
     from opto.optimizers import OptoPrime
     from opto.trace import bundle, node
     from opto.utils.llm import LiteLLM

@@ -17,6 +17,7 @@ from langmem_dspy.optimizers.tracing import relevance
 from langmem_dspy.optimizers.trials import effect_of
 
 WITNESSES = 3  # observations that may outweigh one that got worse
+RIGHT_WEIGHS = 2.0  # complaints: a run said to be right is given up for more than these
 ASKED_FOR = 0.4  # likeness of a complaint and a lesson from which on it is taken to ask for it
 
 
@@ -84,7 +85,8 @@ class RegressionTest:
                 effect = effect_of(lesson, board, self.replays.roll_out(without_it, [self.known[name]]))
                 if not effect.moved or effect.gain >= 0:
                     continue
-                if effect.gain + self._for_it(lesson, ids, without_it) > 1e-9:
+                weight = RIGHT_WEIGHS if self.known[name].right else 1.0
+                if weight * effect.gain + self._for_it(lesson, ids, without_it) > 1e-9:
                     self.notes.append(f"feedback contradicts itself: {name} was better without {lesson.text!r}")
                     continue
                 tried_on = (*lesson.tried_on, name)

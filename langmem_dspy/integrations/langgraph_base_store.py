@@ -127,7 +127,7 @@ def embedder_of(embeddings: Embeddings, given: Any, dims: int | None) -> Functio
             vectors = embeddings.embed_documents(texts)
         else:  # in a worker thread of `abatch`: what is async is done where the caller's clients live
             vectors = asyncio.run_coroutine_threadsafe(embeddings.aembed_documents(texts), loop).result()
-        if dims is not None and vectors and len(vectors[0]) != dims:
+        if dims is not None and len(vectors) and len(vectors[0]) != dims:
             raise InputError(f"the index is configured with dims={dims}, but its embeddings are {len(vectors[0])} wide")
         return vectors
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -150,7 +151,12 @@ def _at(value: Any, path: str) -> list[str]:
     found = [value]
     for step in [] if path == "$" else _steps(path):
         found = [deeper for at in found for deeper in _into(at, step)]
-    return [at if isinstance(at, str) else orjson.dumps(at).decode() for at in found if at is not None]
+    return [at if isinstance(at, str) else _as_langgraph_has_it(at) for at in found if at is not None]
+
+
+def _as_langgraph_has_it(value: Any) -> str:
+    # To the letter: a vector of the same text is the same vector.
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _into(value: Any, step: str) -> list[Any]:

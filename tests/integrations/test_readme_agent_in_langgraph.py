@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from langmem_dspy.integrations.langchain import as_langchain
+from langmem_dspy.integrations.langgraph import as_base_store
 from langmem_dspy.memory_factories import create_manage_memory_tool, create_search_memory_tool
 from langmem_dspy.simulation import offline_lm
 
@@ -81,8 +82,12 @@ def ask(assistant, text, **configurable):
     return asyncio.run(main())[-1].content
 
 
-def test_what_it_saved_it_finds_in_a_later_thread_in_langgraphs_own_store():
-    store = InMemoryStore()
+@pytest.fixture(params=[InMemoryStore, as_base_store], ids=["langgraphs store", "ours"])
+def store(request):
+    return request.param()
+
+
+def test_what_it_saved_it_finds_in_a_later_thread(store):
     tools = [as_langchain(create_manage_memory_tool()), as_langchain(create_search_memory_tool())]
     assistant = make_assistant(store, tools)
     ask(assistant, "I really like shoo-fly pie.", thread_id="user123")
@@ -90,8 +95,7 @@ def test_what_it_saved_it_finds_in_a_later_thread_in_langgraphs_own_store():
     assert "shoo-fly pie" in ask(assistant, "Which pie do I like?", thread_id="another thread")
 
 
-def test_users_of_one_graph_have_memories_of_their_own():
-    store = InMemoryStore()
+def test_users_of_one_graph_have_memories_of_their_own(store):
     namespace = ("memories", "{user_id}")
     tools = [as_langchain(create_manage_memory_tool(namespace=namespace))]
     tools.append(as_langchain(create_search_memory_tool(namespace=namespace)))

@@ -10,11 +10,13 @@ from rich.console import Console
 
 from langmem_dspy._version import __version__
 from langmem_dspy.cli.demo import demo
+from langmem_dspy.cli.doctor import doctor
 from langmem_dspy.cli.experiments import replay, sweep
 from langmem_dspy.cli.experiments import run as run_experiment
 from langmem_dspy.cli.mcp import mcp
 from langmem_dspy.cli.memories import memories
 from langmem_dspy.cli.optimize import optimize
+from langmem_dspy.cli.runs import compare, diff, report, show
 from langmem_dspy.cli.serve import keys, serve
 from langmem_dspy.cli.ui import ui
 from langmem_dspy.errors import LangMemError
@@ -46,9 +48,15 @@ app.command(mcp)
 app.command(serve)
 app.command(keys)
 app.command(ui)
-app.command(run_experiment, name="run")
-app.command(sweep)
+# `run FILE --help` is answered by the experiment.
+app.command(run_experiment, name="run", help_flags=())
+app.command(sweep, help_flags=())
+app.command(compare)
+app.command(show)
+app.command(diff)
+app.command(report)
 app.command(replay)
+app.command(doctor)
 
 
 def run() -> None:

@@ -10,10 +10,12 @@ from cyclopts import Parameter
 
 from langmem_dspy.errors import InputError
 
+_File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
 _Rest = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
+_HELP = ("--help", "-h")
 
 
-def run(file: Path, *options: _Rest) -> None:
+def run(file: _File, *options: _Rest) -> None:
     """Run an experiment: `langmem-dspy run experiments/index_scaling.py --help` tells what it takes.
 
     Every cell becomes a run in MLflow; cells that were finished before are read back.
@@ -26,10 +28,12 @@ def run(file: Path, *options: _Rest) -> None:
     from langmem_dspy.experimenting.command import command
     from langmem_dspy.experimenting.loading import load_experiment
 
+    if str(file) in _HELP:
+        return _explain("run")
     command(load_experiment(file), f"langmem-dspy run {file}")(options)
 
 
-def sweep(file: Path, *options: _Rest) -> None:
+def sweep(file: _File, *options: _Rest) -> None:
     """Run an experiment for every combination: `--vary seed=0..4 --vary kind=gradient,metaprompt`.
 
     Parameters
@@ -37,9 +41,17 @@ def sweep(file: Path, *options: _Rest) -> None:
     file
         The Python file of the experiment. What follows is its own, with at least one --vary.
     """
-    if not any(option == "--vary" or option.startswith("--vary=") for option in options) and "--help" not in options:
+    if str(file) in _HELP:
+        return _explain("sweep")
+    if not any(option == "--vary" or option.startswith("--vary=") for option in options) and not {*_HELP} & {*options}:
         raise InputError("a sweep varies something: --vary seed=0..4, or --vary lm_calls=100,400; repeat it for a grid")
     run(file, *options)
+
+
+def _explain(name: str) -> None:
+    from langmem_dspy.cli.app import app
+
+    app.help_print([name])
 
 
 def replay(run_id: str, *, file: Path | None = None, tracking_uri: str | None = None) -> None:

@@ -9,8 +9,25 @@ This is the only folder that imports MLflow, and only once a run is delivered or
 
 from langmem_dspy.tracking.browser import UiServer, ui
 from langmem_dspy.tracking.comparison import compare
+from langmem_dspy.tracking.curves import curve_plot, curves, differences
 from langmem_dspy.tracking.evaluation import Evaluated, evaluate
 from langmem_dspy.tracking.live import Tracking, enable
+from langmem_dspy.tracking.reading import LoggedRun, read_run
 from langmem_dspy.tracking.replaying import Replayed, replay
 
-__all__ = ["Evaluated", "Replayed", "Tracking", "UiServer", "compare", "enable", "evaluate", "replay", "ui"]
+__all__ = [
+    "Evaluated",
+    "LoggedRun",
+    "Replayed",
+    "Tracking",
+    "UiServer",
+    "compare",
+    "curve_plot",
+    "curves",
+    "differences",
+    "enable",
+    "evaluate",
+    "read_run",
+    "replay",
+    "ui",
+]

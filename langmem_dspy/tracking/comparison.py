@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.errors import TrackingError
 from langmem_dspy.tracking.measures import RUN_ID_TAG
+from langmem_dspy.tracking.reading import read_runs
 from langmem_dspy.tracking.stores import resolve_experiment, resolve_store
 
 if TYPE_CHECKING:
@@ -48,11 +49,16 @@ def compare(
 ) -> pd.DataFrame:
     """One row per run, the latest first; scores are means in [0, 1], before and after.
 
-    `runs`: our run ids or MLflow's; all runs of the experiment if None. `experiment` and `tracking_uri` as for
-    `enable`. Raises `TrackingError` for an experiment or a run that is not there.
+    `runs`: our run ids or MLflow's, or how they begin, in whatever experiment they are; all runs of the experiment if
+    None. `experiment` and `tracking_uri` as for `enable`. Raises `TrackingError` for an experiment or a run that is not
+    there.
     """
     import pandas as pd
 
+    if runs is not None and experiment is None:
+        wanted = [runs] if isinstance(runs, str) else list(runs)
+        read = read_runs(wanted, tracking_uri=tracking_uri)
+        return pd.DataFrame([_row(run.run) for run in read], columns=list(COLUMNS))
     store, name = resolve_store(tracking_uri), resolve_experiment(experiment)
     store.check()
     client = store.client()
@@ -90,7 +96,7 @@ def _row(run: Any) -> dict[str, Any]:
     params, tags, metrics = run.data.params, run.data.tags, run.data.metrics
     seed = params.get("seed")
     return {
-        "run": tags[RUN_ID_TAG],
+        "run": tags.get(RUN_ID_TAG),
         "optimizer": params.get("optimizer"),
         "seed": int(seed) if seed and seed.lstrip("-").isdigit() else seed,
         "score_before": metrics.get("run/score_before"),

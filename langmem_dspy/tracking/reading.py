@@ -33,31 +33,31 @@ class LoggedRun:
     """One run in MLflow: of an optimizer, of an experiment's cell, or of a whole experiment. Read when asked."""
 
     def __init__(self, store: TrackingStore, client: MlflowClient, run: Run) -> None:
-        self.store, self._client, self._run = store, client, run
+        self.store, self._client, self.run = store, client, run
 
     @property
     def mlflow_run(self) -> str:
-        return str(self._run.info.run_id)
+        return str(self.run.info.run_id)
 
     @property
     def name(self) -> str:
-        return str(self._run.info.run_name)
+        return str(self.run.info.run_name)
 
     @property
     def status(self) -> str:
-        return str(self._run.info.status)
+        return str(self.run.info.status)
 
     @property
     def params(self) -> Mapping[str, str]:
-        return dict(self._run.data.params)
+        return dict(self.run.data.params)
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        return dict(self._run.data.metrics)
+        return dict(self.run.data.metrics)
 
     @property
     def tags(self) -> Mapping[str, str]:
-        return dict(self._run.data.tags)
+        return dict(self.run.data.tags)
 
     @property
     def kind(self) -> str:
@@ -134,7 +134,7 @@ class LoggedRun:
     def below(self) -> list[LoggedRun]:
         """The runs nested directly in this one, the oldest first."""
         condition = f"tags.`{PARENT_TAG}` = '{self.mlflow_run}'"
-        found = self._client.search_runs([self._run.info.experiment_id], condition, max_results=1000)
+        found = self._client.search_runs([self.run.info.experiment_id], condition, max_results=1000)
         return [LoggedRun(self.store, self._client, run) for run in reversed(found)]
 
     def report(self, to: Path) -> Path:

@@ -82,6 +82,7 @@ class OnlineOptimizer:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be an int of at least 1, got {value!r}")
         self._guided = read_prompts(program, guidance)
+        self._frozen = [prompt["name"] for prompt in self._guided if is_frozen(prompt)]
         self._student = with_prompts(program, {})
         self._base = {prompt["name"]: prompt["prompt"] for prompt in self._guided}
         self.metric, self.budget, self.credit = metric, budget or Budget(), credit or TraceCredit()
@@ -200,10 +201,6 @@ class OnlineOptimizer:
 
     # --- a reflection ---
 
-    @property
-    def _frozen(self) -> list[str]:
-        return [prompt["name"] for prompt in self._guided if is_frozen(prompt)]
-
     def _reflect(self, enough: int) -> Learned:
         with self._state.learning():
             rows = self._state.observations(kept=False)
@@ -240,9 +237,9 @@ class OnlineOptimizer:
             spent = meter.report()
             memory.spent, memory.metric_calls = memory.spent + spent.total, memory.metric_calls + spent.metric_calls
             self._state.save(memory)
-        memory.steps += 1
-        memory.lessons, memory.in_force = reflection.ledger.lessons, reflection.ledger.in_force
-        version = self._new_version(memory, reflection) if changed else None
+        memory.steps, memory.lessons = memory.steps + 1, reflection.ledger.lessons
+        memory.in_force = reflection.ledger.in_force
+        version = self._new_version(reflection) if changed else None
         if version is not None and self.auto_promote:
             memory.champion = version.number
         for seen in waiting:
@@ -250,8 +247,8 @@ class OnlineOptimizer:
         if version is not None:
             kept.kept = {name: rerecorded(o, reflection.board, version.number) for name, o in kept.kept.items()}
         done = [] if cut else [at for at, _ in rows]
-        kept.kept = {name: seen for name, seen in kept.kept.items() if seen.example is not None}
-        self._state.save(memory, version, done=done, kept=None if cut else list(kept.kept.values()))
+        left = [seen for seen in kept.kept.values() if seen.example is not None]
+        self._state.save(memory, version, done=done, kept=None if cut else left)
         if version is not None:
             self._announce(memory, version, version.reason)
         before, after = reflection.tried or (None, None)
@@ -301,9 +298,10 @@ class OnlineOptimizer:
         alias = "champion" if version.number == memory.champion else "candidate"
         announce(versioned(memory.run_id, version, alias, reason))
 
-    def _new_version(self, memory: Memory, reflection: Reflection) -> PromptVersion:
+    def _new_version(self, reflection: Reflection) -> PromptVersion:
         number = max(version.number for version in self._state.versions()) + 1
         before, after = reflection.tried or (None, None)
         ledger = reflection.ledger
-        reason = "; ".join(lesson.text for lesson in reflection.lessons if lesson.fate == "in force")
-        return PromptVersion(number, ledger.prompts(), ledger.in_force, reason, before=before, after=after)
+        return PromptVersion(
+            number, ledger.prompts(), ledger.in_force, reflection.why(True), before=before, after=after
+        )

@@ -78,25 +78,34 @@ class RegressionTest:
 
     def _culprit(self, lessons: Sequence[Lesson], ids: Sequence[int], board: Board) -> Lesson | None:
         """A lesson that makes something worse and is not outweighed by those who asked for it; settled as such."""
-        worse = [name for name in board if name in self.before and _gain(self.before, board, name) < -1e-9]
-        for name in worse:
+        for name in (name for name in board if name in self.before):
             for lesson in lessons:
-                without_it = self.ledger.prompts(i for i in ids if i != lesson.id)
-                effect = effect_of(lesson, board, self.replays.roll_out(without_it, [self.known[name]]))
-                if not effect.moved or effect.gain >= 0:
+                loss = self._loss(lesson, name, ids, board)
+                if not loss:
                     continue
-                weight = RIGHT_WEIGHS if self.known[name].right else 1.0
-                if weight * effect.gain + self._for_it(lesson, ids, without_it) > 1e-9:
+                if self._for_it(lesson, ids) > loss + 1e-9:
                     self.notes.append(f"feedback contradicts itself: {name} was better without {lesson.text!r}")
                     continue
                 tried_on = (*lesson.tried_on, name)
                 note = f"worse on {name}, which was better before"
-                self.ledger.settle(lesson.id, "rejected", lesson.gain + effect.gain, tried_on, note)
+                self.ledger.settle(lesson.id, "rejected", lesson.gain - loss, tried_on, note)
                 return lesson
         return None
 
-    def _for_it(self, lesson: Lesson, ids: Sequence[int], without_it: Mapping[str, str]) -> float:
+    def _loss(self, lesson: Lesson, name: str, ids: Sequence[int], board: Board) -> float:
+        """How much worse a lesson makes an observation; that it applies to a run said to be right is enough."""
+        observation, old, new = self.known[name], self.before[name], board[name]
+        if self.replays.metric is None and observation.right:
+            return RIGHT_WEIGHS if self.replays.applies(lesson, old.trajectory, new.trajectory) else 0.0
+        if _gain(self.before, board, name) > -1e-9:
+            return 0.0
+        without_it = self.ledger.prompts(i for i in ids if i != lesson.id)
+        effect = effect_of(lesson, board, self.replays.roll_out(without_it, [observation]))
+        return max(0.0, -effect.gain) if effect.moved else 0.0
+
+    def _for_it(self, lesson: Lesson, ids: Sequence[int]) -> float:
         """What it adds to the score of those who asked for it."""
+        without_it = self.ledger.prompts(i for i in ids if i != lesson.id)
         judged = [o for o in self.known.values() if self.replays.can_judge(o)]
         witnesses = [o for o in judged if asks(lesson, o) > ASKED_FOR][-WITNESSES:]
         new = self.replays.roll_out(self.ledger.prompts(ids), witnesses)

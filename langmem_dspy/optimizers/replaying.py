@@ -16,6 +16,8 @@ from langmem_dspy.optimizers.observations import Observation, plain
 from langmem_dspy.optimizers.prompts import with_prompts
 from langmem_dspy.optimizers.rollouts import Board, RolloutRunner
 from langmem_dspy.optimizers.tracing import complaint
+from langmem_dspy.optimizers.trajectories import Trajectory
+from langmem_dspy.optimizers.wants import want_of
 from langmem_dspy.usage import Meter
 
 
@@ -48,6 +50,11 @@ class Replays:
     def can_judge(self, observation: Observation) -> bool:
         """Whether a replay of it can be run and scored."""
         return observation.example is not None and (self.metric is not None or observation.can_be_judged)
+
+    def applies(self, lesson: Draft, before: Trajectory, after: Trajectory) -> bool:
+        """Whether what a lesson names is handled differently in the second run."""
+        want = want_of(lesson.predictor, lesson.text, before, self._fields[lesson.predictor].signature)
+        return bool(want.holds(after))
 
     def roll_out(self, prompts: Mapping[str, str], observations: Sequence[Observation]) -> Board:
         """Scored replays by observation; what could not be scored is left out. Raises `BudgetExhausted`."""

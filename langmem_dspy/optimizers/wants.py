@@ -92,10 +92,11 @@ def wants_in(live: Trajectory, signatures: Mapping[str, Any], edits: Mapping[str
     known = {_edit_text(name, right) for name, right in edits.items()}
     for predictor, text in told:
         if predictor in signatures and text not in known:
-            yield _want(predictor, text, live, signatures[predictor])
+            yield want_of(predictor, text, live, signatures[predictor])
 
 
-def _want(predictor: str, text: str, live: Trajectory, signature: Any) -> Want:
+def want_of(predictor: str, text: str, live: Trajectory, signature: Any) -> Want:
+    """What one sentence about a predictor asks for, beside what it said in this run."""
     named = [name for name in dict.fromkeys(_NAMED.findall(text)) if name in signature.output_fields]
     name = named[0] if len(named) == 1 else ""
     was = said_by(live, predictor, name) or ""

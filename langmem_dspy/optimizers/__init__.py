@@ -1,7 +1,10 @@
 """Flow 2: trajectories + feedback -> diagnosis -> credit -> proposal -> evaluation, acceptance -> better prompts."""
 
 from langmem_dspy.optimizers.acceptance import Acceptance, Effect, Helps, Verdict
-from langmem_dspy.optimizers.credit import Blame, CreditAssigner
+from langmem_dspy.optimizers.choosing_credit import ChosenCredit
+from langmem_dspy.optimizers.contradictions import Contradiction
+from langmem_dspy.optimizers.counterfactual import CounterfactualCredit
+from langmem_dspy.optimizers.credit import Blame, CreditAssigner, TraceCredit
 from langmem_dspy.optimizers.gradient import Gradient
 from langmem_dspy.optimizers.kinds import (
     GradientOptimizer,
@@ -23,6 +26,9 @@ __all__ = [
     "Acceptance",
     "Blame",
     "Candidate",
+    "ChosenCredit",
+    "Contradiction",
+    "CounterfactualCredit",
     "CreditAssigner",
     "DetailedResults",
     "Draft",
@@ -42,6 +48,7 @@ __all__ = [
     "PromptOptimizer",
     "Proposer",
     "Step",
+    "TraceCredit",
     "Trajectory",
     "Verdict",
 ]

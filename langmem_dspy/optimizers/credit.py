@@ -51,12 +51,12 @@ class CreditAssigner(dspy.Module):
     """Blames by the trace where that tells whose output was wrong, and asks a model about the rest.
 
     The trace tells it by feedback on a single predictor, or by feedback that names fields a predictor writes.
-    One prompt alone is blamed without asking.
+    One prompt alone is blamed without asking. `by_trace`: False asks the model about all of it.
     """
 
-    def __init__(self, *, max_input_tokens: int = 32_000) -> None:
+    def __init__(self, *, max_input_tokens: int = 32_000, by_trace: bool = True) -> None:
         super().__init__()
-        self.max_input_tokens = max_input_tokens
+        self.max_input_tokens, self.by_trace = max_input_tokens, by_trace
         self.assign = dspy.Predict(AssignCredit)
 
     def forward(self, prompts: Sequence[Any], trajectories: Any, outline: str = "") -> dspy.Prediction:
@@ -72,14 +72,14 @@ class CreditAssigner(dspy.Module):
         if len(named) == 1:
             blame = [Blame(names[0], "the only prompt", tuple(t.id for t in read))]
             return dspy.Prediction(blame=blame, dropped=[])
-        traced, unclear = blame_by_trace(read, names)
+        traced, unclear = blame_by_trace(read, names) if self.by_trace else ([], read)
         try:
             asked = list(self._asked(named, unclear, outline)) if unclear else []
         except ReplyError as error:
             everyone = [Blame(name, f"credit could not be assigned: {error}") for name in names]
             return dspy.Prediction(blame=everyone, dropped=[str(error)])
         dropped = [f"no prompt is named {entry.name!r}" for entry in asked if entry.name not in names]
-        return dspy.Prediction(blame=_merged([*asked, *traced], read, names), dropped=dropped)
+        return dspy.Prediction(blame=merged([*asked, *traced], read, names), dropped=dropped)
 
     def _asked(self, prompts: list[Prompt], trajectories: list[Trajectory], outline: str) -> Iterable[Blame]:
         asking = Asking()
@@ -98,13 +98,17 @@ class TraceCredit:
         names = [prompt["name"] for prompt in as_prompts(prompts)]
         read = read_trajectories(trajectories, names)
         traced, unclear = blame_by_trace(read, names)
-        took_part = [
-            Blame(name, "took part, and the trace does not tell more", (trajectory.id,))
-            for trajectory in unclear
-            for name in names
-            if trajectory.speaks_of(name) or not trajectory.steps
-        ]
-        return dspy.Prediction(blame=_merged([*traced, *took_part], read, names), dropped=[])
+        return dspy.Prediction(blame=merged([*traced, *took_part(unclear, names)], read, names), dropped=[])
+
+
+def took_part(trajectories: Sequence[Trajectory], names: Sequence[str]) -> list[Blame]:
+    """Blame for every prompt that took part in a trajectory: trying lessons has to tell which it is."""
+    return [
+        Blame(name, "took part, and nothing tells more", (trajectory.id,))
+        for trajectory in trajectories
+        for name in names
+        if trajectory.speaks_of(name) or not trajectory.steps
+    ]
 
 
 def blame_by_trace(trajectories: list[Trajectory], names: Sequence[str]) -> tuple[list[Blame], list[Trajectory]]:
@@ -133,7 +137,7 @@ def _render(prompt: Prompt) -> str:
     return f'<prompt name="{escape(prompt["name"])}">\n{escape(prompt["prompt"])}{heed}\n</prompt>'
 
 
-def _merged(entries: Iterable[Blame], trajectories: list[Trajectory], names: Sequence[str]) -> list[Blame]:
+def merged(entries: Iterable[Blame], trajectories: list[Trajectory], names: Sequence[str]) -> list[Blame]:
     """One entry a prompt, in the order of `names`, with all of its evidence that there is."""
     known = {trajectory.id for trajectory in trajectories}
     merged: dict[str, Blame] = {}

@@ -135,6 +135,24 @@ class RolloutRunner:
         rollouts = [fresh.get(name) or self._known[version, name] for name in examples]
         return in_threads(lambda r: self._settled(r, examples[r.example_id]), rollouts, self.num_threads)
 
+    def intervene(
+        self,
+        prompts: Mapping[str, str],
+        name: str,
+        example: dspy.Example,
+        outputs: Mapping[str, Mapping[str, Any]],
+    ) -> Rollout:
+        """A rollout in which the first answer of these predictors is the one given; no model is asked for it."""
+        rollout = self._roll_out(prompts, name, example, outputs)
+        if rollout.cut:
+            limit = self.meter.spent() or "lm_calls"
+            raise BudgetExhausted(limit, getattr(self.meter.budget, limit))
+        return self._settled(rollout, example)
+
+    def remembered(self, name: str) -> list[Rollout]:
+        """The scored rollouts of this example, under whatever prompts."""
+        return [rollout for (_, example), rollout in self._known.items() if example == name]
+
     def known(self) -> set[tuple[str, str]]:
         """The rollouts that are remembered, by prompts and example."""
         return set(self._known)
@@ -145,11 +163,19 @@ class RolloutRunner:
         for lm in (*self._metered.values(), *([self._task_lm] if self._task_lm else [])):
             lm.forget()
 
-    def _roll_out(self, prompts: Mapping[str, str], name: str, example: dspy.Example) -> Rollout:
+    def _roll_out(
+        self,
+        prompts: Mapping[str, str],
+        name: str,
+        example: dspy.Example,
+        given: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Rollout:
         scratch = {id(store): store.scratch() for store in self._stores}
         around = context_store()
         around = around.scratch() if isinstance(around, SupportsScratch) else None
         program = with_prompts(self.student, prompts, replacing={**self._metered, **scratch})
+        for predictor, outputs in (given or {}).items():
+            _answers_once(dict(program.named_predictors())[predictor], outputs)
         recorder = Recorder(program)
         settings = {"trace": [], **({"lm": self._task_lm} if self._task_lm else {})}
         try:
@@ -194,6 +220,16 @@ class RolloutRunner:
         if judged.score < 1 and self.metric.judges_predictors and not judged.predictor_feedback:
             return self.metric.about_predictors(judged, example, prediction, recorder, meter=self.meter)
         return judged
+
+
+def _answers_once(predictor: dspy.Predict, outputs: Mapping[str, Any]) -> None:
+    """Let the predictor's first answer be this one."""
+
+    def forward(**kwargs: Any) -> dspy.Prediction:
+        del predictor.forward  # from the next call on it is the class's own again
+        return dspy.Prediction(**outputs)
+
+    predictor.forward = forward
 
 
 def _told(prediction: Any) -> str:

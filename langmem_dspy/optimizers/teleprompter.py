@@ -20,7 +20,8 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.events import Announcer, Listener
 from langmem_dspy.metered_lm import MeteredLM
 from langmem_dspy.optimizers.acceptance import Acceptance, Helps
-from langmem_dspy.optimizers.credit import TraceCredit
+from langmem_dspy.optimizers.choosing_credit import CreditKind, credit_by
+from langmem_dspy.optimizers.interventions import RunInterventions
 from langmem_dspy.optimizers.journal import Journal
 from langmem_dspy.optimizers.lesson_search import LessonSearch
 from langmem_dspy.optimizers.metrics import Metric, MetricFunction
@@ -45,7 +46,8 @@ class PromptOptimizer(Teleprompter):
     `metric`: see `metrics.Metric`; scores in [0, 1]. None: the trainset's examples carry `trajectory` and `feedback`,
     each valid revision is taken, and no improvement is claimed.
     `reflection_lm`: what proposer and credit ask; `dspy.settings.lm` if None.
-    `credit`: a `CreditAssigner`; None blames by the trace alone.
+    `credit`: which prompts are to blame: "trace" (None too: for no calls), "model", "counterfactual", "auto", or a
+    module such as `CreditAssigner()`; see `choosing_credit`.
     `guidance`: {predictor: {"when_to_update": ..., "update_instructions": ...}}; a prompt whose `when_to_update` begins
     with "never" is never touched.
     `log_dir`: a folder for the journal; started again with it, a killed run goes on where it was. The journal then
@@ -60,7 +62,7 @@ class PromptOptimizer(Teleprompter):
         *,
         metric: MetricFunction | None = None,
         reflection_lm: str | dspy.BaseLM | None = None,
-        credit: Callable[..., dspy.Prediction] | None = None,
+        credit: CreditKind | Callable[..., dspy.Prediction] | None = None,
         guidance: Mapping[str, Mapping[str, str]] | None = None,
         budget: Budget | None = None,
         minibatch_size: int = 12,
@@ -80,7 +82,7 @@ class PromptOptimizer(Teleprompter):
         if budget is not None and not isinstance(budget, Budget):
             raise InputError(f"budget is a Budget(lm_calls=..., ...), got {budget!r}")
         self.proposer, self.metric, self.reflection_lm = proposer, metric, reflection_lm
-        self.credit, self.guidance, self.budget = credit, guidance or {}, budget or Budget()
+        self.credit, self.guidance, self.budget = credit_by(credit or "trace"), guidance or {}, budget or Budget()
         self.minibatch_size, self.max_steps, self.num_threads = minibatch_size, max_steps, num_threads
         self.log_dir, self.seed = log_dir, seed
         # DSPy reads `callbacks` of a teleprompter itself, and expects its own kind there.
@@ -94,7 +96,7 @@ class PromptOptimizer(Teleprompter):
             "proposer": type(self.proposer).__name__,
             "max_reflection_steps": getattr(self.proposer, "max_reflection_steps", 1),
             "metric": None if self.metric is None else _named(self.metric),
-            "credit": _named(self.credit or TraceCredit()),
+            "credit": _named(self.credit),
             "acceptance": _named(self.acceptance),
             "guidance": {name: dict(entry) for name, entry in self.guidance.items()},
             "budget": {name: value for name, value in asdict(self.budget).items() if value is not None},
@@ -186,7 +188,7 @@ class PromptOptimizer(Teleprompter):
         return LessonSearch(
             run,
             proposer=own(self.proposer),
-            credit=_told_outline(own(self.credit) if self.credit else TraceCredit(), outline(student)),
+            credit=_credit_in(run, own(self.credit), student),
             acceptance=self.acceptance,
             reflection_lm=metered(as_lm(self.reflection_lm)),
             minibatch_size=self.minibatch_size,
@@ -214,7 +216,10 @@ def _named(part: Any) -> str:
     return repr(part) if is_dataclass(part) else type(part).__name__
 
 
-def _told_outline(credit: Callable[..., dspy.Prediction], outline: str) -> Callable[..., dspy.Prediction]:
-    """`credit`, handed the program's outline if it takes one."""
+def _credit_in(
+    run: Run, credit: Callable[..., dspy.Prediction], student: dspy.Module
+) -> Callable[..., dspy.Prediction]:
+    """`credit`, handed what it takes of this run: the program's outline, and interventions."""
     takes = inspect.signature(type(credit).forward if isinstance(credit, dspy.Module) else credit).parameters
-    return functools.partial(credit, outline=outline) if "outline" in takes else credit
+    offered = {"outline": outline(student), "interventions": RunInterventions(run)}
+    return functools.partial(credit, **{name: value for name, value in offered.items() if name in takes})

@@ -103,18 +103,11 @@ def serve(
     from langmem_dspy.services.serving import serve as serve_until_stopped
 
     check_host(host, with_keys=keys is not None)
-    lm = models.load()
-    console = Console(soft_wrap=True)
+    console, lm = Console(soft_wrap=True), models.load()
     models.announce(console, lm)
     with alone(store), FaissStore(store) as memories:
-        service = Service(
-            memories,
-            Models(lm, allow_model),
-            store / "runs.sqlite",
-            None if keys is None else KeyFile(keys),
-            limits.limits(),
-            bench,
-        )
+        known = None if keys is None else KeyFile(keys)
+        service = Service(memories, Models(lm, allow_model), store / "runs.sqlite", known, limits.limits(), bench)
         who = "holders of a key" if keys is not None else "this machine alone"
         console.print(f"Serving {store} to {who} at http://{host}:{port} (docs at /docs); Ctrl-C ends it.")
         serve_until_stopped(service, host, port, log_level=log_level)

@@ -22,13 +22,21 @@ def places(run: Run, back: str) -> dict[str, str]:
 
 
 async def accepted(runs: Runs, run: Run) -> None:
-    """Until the run is on disk. Where that fails it is not done at all, and `StoreError` is raised."""
-    if run.synced is not None:
-        try:
-            await asyncio.shield(run.synced)
-        except BaseException:
-            runs.cancel(run)
-            raise
+    """Until the run is on disk, or is over before that and can be answered in the same breath.
+
+    Where it cannot be written it is not done at all, and `StoreError` is raised.
+    """
+    if run.synced is None or run.task is None:
+        return
+    try:
+        await asyncio.wait({run.synced, run.task}, return_when=asyncio.FIRST_COMPLETED)
+        if run.synced.done():
+            run.synced.result()
+        elif not run.done.is_set():
+            await run.synced
+    except BaseException:
+        runs.cancel(run)
+        raise
 
 
 async def waited(runs: Runs, run: Run, *, cancel: bool = False) -> Response:

@@ -33,8 +33,8 @@ from langmem_dspy.services.threads import Threads
 from langmem_dspy.services.wire import Refused, refusal, time_text
 
 _SWEEP_SECONDS = 30.0
-# The fixed paths of system_routes go before the patterns that would take them for ids.
-_ROUTERS = (system_routes, store_routes, run_routes, thread_routes, assistant_routes)
+# What is asked most often is matched first.
+_ROUTERS = (run_routes, store_routes, thread_routes, assistant_routes, system_routes)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     ledger = Ledger(service.ledger)
     runs = Runs(ledger, Threads(ledger), app.state.graphs, service.models, service.store, service.limits)
     app.state.runs = runs
-    app.state.metrics.watch_runs(lambda: len(runs.live), runs.ended)
+    app.state.metrics.watch_runs(lambda: runs.under_way, runs.ended)
     runs.recover()
     sweeping = asyncio.create_task(_sweep(ledger))
     try:
@@ -93,7 +93,7 @@ async def _sweep(ledger: Ledger) -> None:
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
         now = time.time()
-        ledger.note(
+        await ledger.write(
             ("DELETE FROM runs WHERE expires < ?", (now,)),
             ("DELETE FROM threads WHERE expires < ?", (now,)),
             (
@@ -101,6 +101,7 @@ async def _sweep(ledger: Ledger) -> None:
                 "(SELECT 1 FROM threads AS t WHERE t.tenant = states.tenant AND t.id = states.thread)",
                 (),
             ),
+            soon=True,
         )
 
 

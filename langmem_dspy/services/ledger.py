@@ -1,6 +1,7 @@
 """The ledger of threads and runs, in SQLite: what was accepted is on disk before anyone is told so.
 
-One thread writes; what comes in while it commits goes into its next commit, so that many runs share one sync.
+A ledger is used from one event loop. One thread writes; what comes in while it commits goes into its next commit, so
+that many runs share one sync.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,16 @@ CREATE INDEX IF NOT EXISTS states_of_thread ON states (tenant, thread, created);
 Statement = tuple[str, Sequence[Any]]
 
 
+_SOON_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class _Job:
+    statements: Sequence[Statement]
+    done: asyncio.Future[None]
+    soon: bool
+
+
 class Ledger:
     """Threads, runs and states of threads. `path` None keeps them in memory, and they end with the process."""
 
@@ -59,21 +72,18 @@ class Ledger:
         # Memory has one connection for both; a file's reader is not held up by its writer.
         self._reading = threading.Lock()
         self._writing = self._reading if path is None else threading.Lock()
-        self._waiting: queue.SimpleQueue[tuple[list[Statement], asyncio.Future[None] | None] | None] = (
-            queue.SimpleQueue()
-        )
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="langmem-dspy-ledger", daemon=True)
         self._thread.start()
 
-    def write(self, *statements: Statement) -> asyncio.Future[None]:
-        """Written together, or not at all; the future is done when that is on disk."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put((list(statements), done))
-        return done
+    def write(self, *statements: Statement, soon: bool = False) -> asyncio.Future[None]:
+        """Written together, or not at all; the future is done when that is on disk.
 
-    def note(self, *statements: Statement) -> None:
-        """Written soon, in the order asked for; nobody waits."""
-        self._waiting.put((list(statements), None))
+        `soon`: nobody waits for it, so that it may share a later commit.
+        """
+        job = _Job(statements, asyncio.get_running_loop().create_future(), soon)
+        self._waiting.put(job)
+        return job.done
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         """What is written."""
@@ -95,33 +105,37 @@ class Ledger:
     def _write_all(self) -> None:
         ends = False
         while not ends:
-            batch = [self._waiting.get()]
-            while True:
-                try:
-                    batch.append(self._waiting.get_nowait())
-                except queue.Empty:
-                    break
+            batch = self._next_batch()
             ends = None in batch
-            jobs = [job for job in batch if job is not None]
-            if jobs:
+            if jobs := [job for job in batch if job is not None]:
                 self._write_batch(jobs)
 
-    def _write_batch(self, jobs: Sequence[tuple[list[Statement], asyncio.Future[None] | None]]) -> None:
+    def _next_batch(self) -> list[_Job | None]:
+        """All that waits; what need not be soon waits for company."""
+        batch = [self._waiting.get()]
+        end = time.monotonic() + _SOON_SECONDS
+        while True:
+            patient = all(job is not None and job.soon for job in batch)
+            wait = max(0.0, end - time.monotonic()) if patient else 0.0
+            try:
+                batch.append(self._waiting.get(timeout=wait) if wait else self._waiting.get_nowait())
+            except queue.Empty:
+                return batch
+
+    def _write_batch(self, jobs: Sequence[_Job]) -> None:
+        error = None
         try:
             with self._writing:
-                self._commit([statement for statements, _ in jobs for statement in statements])
-            error = None
+                self._commit([statement for job in jobs for statement in job.statements])
         except sqlite3.Error as failure:
             if len(jobs) > 1:  # one bad job must not take the others with it
                 for job in jobs:
                     self._write_batch([job])
                 return
             error = StoreError(f"the ledger of runs cannot be written: {failure}")
-        waiting = [done for _, done in jobs if done is not None]
-        for loop in {done.get_loop() for done in waiting}:
-            of_loop = [done for done in waiting if done.get_loop() is loop]
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, of_loop, error)
+        loop = jobs[0].done.get_loop()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle, [job.done for job in jobs], error)
 
     def _commit(self, statements: Sequence[Statement]) -> None:
         self._sql.execute("BEGIN IMMEDIATE")

@@ -23,7 +23,7 @@ MODES = (
 
 INSERT = (
     "INSERT INTO runs (id, tenant, thread, graph, status, created, updated, due, request, metadata, multitask, "
-    "stateless) VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?)"
+    "stateless, attempts) VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -31,7 +31,8 @@ INSERT = (
 class Run:
     """`root` is its tenant's. `result` is the JSON of its answer, set before `done` is.
 
-    `synced` is done once the run is on disk; None for one that was read from there.
+    `attempts` counts how often it was begun. `synced` is done once the run is on disk; None for one that was read from
+    there.
     """
 
     id: str
@@ -76,7 +77,7 @@ class Run:
         request = dumps({**self.request, "root": self.root}).decode()
         return INSERT, (
             self.id, self.tenant, self.thread, self.graph, self.created, self.created, self.due, request,
-            dumps(self.metadata).decode(), self.multitask, int(self.stateless),
+            dumps(self.metadata).decode(), self.multitask, int(self.stateless), self.attempts,
         )  # fmt: skip
 
     @staticmethod

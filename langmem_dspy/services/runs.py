@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 CANCELLED, TIMED_OUT, STOPPING = "cancelled", "timeout", "stopping"
 _ATTEMPTS = 3
+_BACKLOG = 10  # queues' worth of runs that have ended and are still to be written
 _BEGIN = "UPDATE runs SET attempts = attempts + 1 WHERE id = ?"
 _END = "UPDATE runs SET status = ?, updated = ?, result = ?, expires = ? WHERE id = ?"
 
@@ -62,6 +63,8 @@ class Runs:
             request.get("multitask_strategy") or "enqueue", not keep, now, now + (request.get("after_seconds") or 0),
             after=earlier[-1] if earlier else None,
         )  # fmt: skip
+        # Mostly it begins at once, which then needs no further commit.
+        run.attempts = int(run.after is None and run.due == now and not self._slots.locked())
         run.synced = self.ledger.write(*before, run.inserted())
         self._go(run)
         return run
@@ -110,6 +113,11 @@ class Runs:
         await run.done.wait()
         await self.ledger.write(("DELETE FROM runs WHERE id = ?", (run.id,)))
 
+    @property
+    def under_way(self) -> int:
+        """How many are waiting or at work."""
+        return self._of_tenant.total()
+
     async def drain(self) -> None:
         """Accept nothing more; let what is under way end, and leave to the next process what takes too long."""
         self._stopping = True
@@ -128,7 +136,8 @@ class Runs:
     def _check_room(self, tenant: Tenant) -> None:
         if self._stopping:
             raise Refused(503, "the server is stopping; try again soon", {"Retry-After": "5"})
-        if len(self.live) >= self.limits.queue or self._of_tenant[tenant.path] >= self.limits.queue_of_tenant:
+        full = self.under_way >= self.limits.queue or len(self.live) >= _BACKLOG * self.limits.queue
+        if full or self._of_tenant[tenant.path] >= self.limits.queue_of_tenant:
             raise Refused(429, "too many runs are waiting or at work; try again later", {"Retry-After": "2"})
 
     def _give_way(self, earlier: list[Run], strategy: str | None) -> None:
@@ -168,10 +177,12 @@ class Runs:
     async def _work(self, run: Run) -> tuple[str, Any]:
         """How it ended, and its answer."""
         run.calls = calls = Calls()
-        run.attempts, run.status = run.attempts + 1, "running"
-        if run.attempts > _ATTEMPTS:
-            return "error", told("Lost", f"the server ended {_ATTEMPTS} times while this run was under way")
-        self.ledger.note((_BEGIN, (run.id,)))
+        run.status = "running"
+        if run.synced is None or not run.attempts:
+            run.attempts += 1
+            if run.attempts > _ATTEMPTS:
+                return "error", told("Lost", f"the server ended {_ATTEMPTS} times while this run was under way")
+            self.ledger.write((_BEGIN, (run.id,)))
         timer = asyncio.get_running_loop().call_later(self.limits.run_seconds, calls.cancel, TIMED_OUT)
         try:
             with calls.around():
@@ -217,15 +228,14 @@ class Runs:
             statements = [("DELETE FROM runs WHERE id = ?", (run.id,))]
         if not run.stateless:
             statements += self.threads.after_run(run, status, answer, busy=bool(siblings))
-        written = self.ledger.write(*statements)
+        written = self.ledger.write(*statements, soon=run.stateless)
         if not run.stateless:
             await written  # who waited for the run may read the thread next
-        self._of_tenant[run.tenant] -= 1
+        self._of_tenant -= Counter({run.tenant: 1})  # drops those at 0
         self.ended[run.graph, status] += 1
         run.status = status
         run.done.set()
-        await written
-        self.live.pop(run.id, None)
+        written.add_done_callback(lambda _: self.live.pop(run.id, None))
 
 
 def told(error: str, message: str) -> dict[str, Any]:

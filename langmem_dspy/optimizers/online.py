@@ -216,17 +216,14 @@ class OnlineOptimizer:
     def _put_away(self, rows: Sequence[tuple[int, Observation]], complaints: int) -> Learned:
         """Keep what was right; complaints wait for more."""
         if done := [(at, seen) for at, seen in rows if seen.right]:
-            kept = self._kept()
+            kept = self._state.regression_set(self.regression_size)
             for _, seen in done:
                 kept.keep(seen)
             self._state.save(self._state.memory(), done=[at for at, _ in done], kept=list(kept.kept.values()))
         return Learned(f"{complaints} of {self.every} complaints are waiting", waiting=complaints)
 
-    def _kept(self) -> RegressionSet:
-        return RegressionSet(self.regression_size, {o.id: o for _, o in self._state.observations(kept=True)})
-
     def _reflected(self, memory: Memory, meter: Meter, rows: Sequence[tuple[int, Observation]]) -> Learned:
-        kept, waiting = self._kept(), [seen for _, seen in rows]
+        kept, waiting = self._state.regression_set(self.regression_size), [seen for _, seen in rows]
         reflection = self._reflection(memory, meter, kept, waiting)
         cut = ""
         try:
@@ -239,7 +236,9 @@ class OnlineOptimizer:
             self._state.save(memory)
         memory.steps, memory.lessons = memory.steps + 1, reflection.ledger.lessons
         memory.in_force = reflection.ledger.in_force
-        version = self._new_version(reflection) if changed else None
+        version = (
+            self._state.next_version(reflection.ledger, reflection.tried, reflection.why(True)) if changed else None
+        )
         if version is not None and self.auto_promote:
             memory.champion = version.number
         for seen in waiting:
@@ -297,11 +296,3 @@ class OnlineOptimizer:
             announce(versioned(memory.run_id, self._state.version(0), "champion", "the program's own"))
         alias = "champion" if version.number == memory.champion else "candidate"
         announce(versioned(memory.run_id, version, alias, reason))
-
-    def _new_version(self, reflection: Reflection) -> PromptVersion:
-        number = max(version.number for version in self._state.versions()) + 1
-        before, after = reflection.tried or (None, None)
-        ledger = reflection.ledger
-        return PromptVersion(
-            number, ledger.prompts(), ledger.in_force, reflection.why(True), before=before, after=after
-        )

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from langmem_dspy.errors import InputError, JournalError
 from langmem_dspy.optimizers.lessons import Ledger, Lesson
-from langmem_dspy.optimizers.observations import Observation, from_json, to_json
+from langmem_dspy.optimizers.observations import Observation, RegressionSet, from_json, to_json
 from langmem_dspy.usage import Budget, Usage
 
 FILE_NAME = "online.sqlite3"
@@ -155,6 +155,15 @@ class OnlineState:
         """Those of the regression set, or those that wait to be learned from, with their row; oldest first."""
         rows = self._all("SELECT at, value FROM observations WHERE kept = ? ORDER BY at", int(kept))
         return [(at, from_json(text)) for at, text in rows]
+
+    def regression_set(self, size: int) -> RegressionSet:
+        return RegressionSet(size, {seen.id: seen for _, seen in self.observations(kept=True)})
+
+    def next_version(self, ledger: Ledger, tried: tuple[float, float] | None, reason: str) -> PromptVersion:
+        """The prompts of a ledger under the next number; not yet written down."""
+        number = max(version.number for version in self.versions()) + 1
+        before, after = tried or (None, None)
+        return PromptVersion(number, ledger.prompts(), ledger.in_force, reason, before=before, after=after)
 
     def receive(self, observation: Observation, most: int) -> None:
         """Write down what came in. More than `most` do not wait: the oldest are forgotten."""

@@ -3,8 +3,8 @@
     python benchmarks/optimizer_scaling.py
     python benchmarks/optimizer_scaling.py --kind gradient --seeds 5
 
-Prompts: one broken prompt in a chain of 2 to 16, a rollout being one call a prompt: `calls a prompt` must not grow. Cases
-(museum desk, trainsets of 20 to 160): calls must grow more slowly than they do. Offline simulation.
+Prompts: one broken prompt in a chain of 2 to 16, a rollout being one call a prompt: `calls a prompt` must not grow.
+Cases: the museum desk, trainsets of 20 to 160: calls must grow more slowly than they do. Offline simulation.
 """
 
 from __future__ import annotations

@@ -206,4 +206,4 @@ def _find(client: MlflowClient, store: TrackingStore, experiments: list[str], wa
         return exact[0] if exact else next(iter(found.values()))
     if found:
         raise TrackingError(f"several runs begin with {wanted!r}: {', '.join(sorted(found))}; give more of the id")
-    raise TrackingError(f"there is no run {wanted!r} at {store.uri}; tracking.compare() lists those of an experiment")
+    raise TrackingError(f"no such runs here: {wanted} ({store.uri}); compare without runs lists those of an experiment")

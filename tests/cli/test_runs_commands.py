@@ -197,7 +197,7 @@ def test_help_of_an_experiment_teaches_its_question_and_its_options(there):
 def test_an_unknown_run_is_told(there):
     for command in ("show", "diff", "report", "replay"):
         said = there(command, "nothing-like-it")
-        assert said.code == 1 and "no run" in said.err, command
+        assert said.code == 1 and "no such runs" in said.err, command
 
 
 def test_the_beginning_of_an_id_must_mean_one_run(there):

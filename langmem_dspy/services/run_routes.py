@@ -139,7 +139,7 @@ async def join_run_stream(
 ) -> Response:
     """The events of a run, from the one after the `Last-Event-ID` header."""
     run = _found(request, thread_id, run_id)
-    modes = _modes(stream_mode) or run.modes
+    modes = _modes([mode for mode in stream_mode or () if mode]) or run.modes  # clients send an empty one for none
     return streamed(runs_of(request), run, modes, request, cancel=cancel_on_disconnect)
 
 

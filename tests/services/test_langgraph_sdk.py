@@ -160,6 +160,7 @@ def test_events_of_a_run_are_numbered_and_a_client_goes_on_where_it_was(client, 
     run = parts[0].data["run_id"]
     rest = client.runs.join_stream(thread, run, stream_mode="values", last_event_id="2")
     assert [part.event for part in rest] == ["values", "end"]
+    assert [part.event for part in client.runs.join_stream(thread, run)] == ["metadata", "updates", "values", "end"]
 
 
 def test_a_failure_is_streamed_as_an_error(client):

@@ -11,7 +11,9 @@ same trajectories and does little better; trying a change in each prompt tells, 
 Ways: `model`, which is asked; `trace`, for no calls; `assigner`, which asks a model only about what the trace leaves
 open (CreditAssigner); `trial`, a counterfactual: what the feedback asks for is written into each prompt alone, what
 follows is replayed, and the prompt with the largest gain is blamed; `replay`, another: each step's output is corrected
-by someone who knows, what follows is replayed, and the step whose correction gains most is blamed.
+by someone who knows, what follows is replayed, and the step whose correction gains most is blamed; `labels`, the same
+by CounterfactualCredit, from nothing but the labels of the cases (chains and loops have one for each step; the others
+for none or for the route), which say what a right program would have said, not what was right given what a step saw.
 
 `exact`: the broken prompt is blamed, and no other. `hit`: it is among those blamed. `sound_blamed`: the share of sound
 prompts that are blamed. `lm_calls`: for one blame, of a batch of failed trajectories; `corrections`: steps that someone
@@ -33,6 +35,7 @@ from optimizer_runs import instructions
 from peers.desk import CountingEngine, Rolling
 
 from langmem_dspy.experimenting import Cell, ModelOptions, Row, experiment
+from langmem_dspy.optimizers.counterfactual import CounterfactualCredit
 from langmem_dspy.optimizers.credit import AssignCredit, CreditAssigner, TraceCredit
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
 from langmem_dspy.simulation import worlds
@@ -73,7 +76,7 @@ class Config:
 
 @experiment(
     Config,
-    variants=("everyone", "model", "trace", "assigner", "trial", "replay"),
+    variants=("everyone", "model", "trace", "assigner", "trial", "replay", "labels"),
     baseline="everyone",
     score="exact",
     x="prompts",
@@ -114,8 +117,13 @@ class Runs:
     def calls(self) -> int:
         return self.engine.lm_calls - self.uncounted
 
-    def run(self, prompts: Mapping[str, str], example: dspy.Example) -> Trajectory:
-        outputs, steps = self.rolling.outputs(prompts, example)
+    def run(
+        self,
+        prompts: Mapping[str, str],
+        example: dspy.Example,
+        corrected: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Trajectory:
+        outputs, steps = self.rolling.outputs(prompts, example, corrected)
         said = self._judge(example, dspy.Prediction(**outputs))
         told = said.feedback if self.config.feedback == "naming" else OUTCOME
         return Trajectory(example.case, steps=tuple(Step(**step) for step in steps), feedback=told, score=said.score)
@@ -177,6 +185,31 @@ def replay(runs: Runs, batch: Batch) -> tuple[set[str], int]:
     return _largest((name, gain(name)) for name in runs.start), sum(len(t.steps) for _, t in batch)
 
 
+def labels(runs: Runs, batch: Batch) -> tuple[set[str], int]:
+    prompts = [{"name": name, "prompt": text} for name, text in runs.start.items()]
+    said = CounterfactualCredit(by_trace=False)(prompts, [t for _, t in batch], Labels(runs, batch))
+    return {blame.name for blame in said.blame}, 0
+
+
+class Labels:
+    """Interventions on the runs of a batch; a correction is what the labels of the case say."""
+
+    def __init__(self, runs: Runs, batch: Batch) -> None:
+        self.runs, self.examples = runs, {example.case: example for example, _ in batch}
+        self.stages = {stage.name: stage for stage in runs.world.stages}
+
+    def score_with(self, example_id: str, predictor: str, outputs: Mapping[str, str]) -> float | None:
+        return self.runs.run(self.runs.start, self.examples[example_id], {predictor: outputs}).score
+
+    def corrections(self, example_id: str, predictor: str, said: Mapping[str, str]) -> list[Mapping[str, str]]:
+        gold, wire = self.examples[example_id].gold, self.stages[predictor].wire
+        found = {name: gold[wire(name)] for name in said if wire(name) in gold}
+        return [{**said, **found}] if found and found.items() - said.items() else []
+
+    def lm_calls(self) -> int:
+        return self.runs.calls
+
+
 def _largest(gains: Iterator[tuple[str, float]]) -> set[str]:
     found = dict(gains)
     most = max(found.values())
@@ -190,6 +223,7 @@ WAYS: dict[str, Way] = {
     "assigner": by(CreditAssigner),
     "trial": trial,
     "replay": replay,
+    "labels": labels,
 }
 
 

@@ -80,15 +80,24 @@ class Rolling:
                 self._known[key] = {name: str(value) for name, value in asked(**inputs).items()}
         return self._known[key]
 
-    def outputs(self, prompts: Mapping[str, str], example: dspy.Example) -> tuple[dict[str, str], list[dict[str, Any]]]:
-        """What the whole program writes, and each of its steps ({predictor, inputs, outputs})."""
+    def outputs(
+        self,
+        prompts: Mapping[str, str],
+        example: dspy.Example,
+        corrected: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> tuple[dict[str, str], list[dict[str, Any]]]:
+        """What the whole program writes, and each of its steps ({predictor, inputs, outputs}).
+
+        `corrected`: what a predictor says in its first step, whatever its prompt.
+        """
         fields = dict(example.inputs())
+        instead = dict(corrected or {})
         written: dict[str, str] = {}
         steps = []
         for stage in self.world.stages * self.world.rounds:
             if stage.runs(fields):
                 inputs = {name: fields.get(stage.wire(name), "") for name in stage.inputs}
-                said = self.step(stage.name, prompts[stage.name], inputs)
+                said = dict(instead.pop(stage.name, None) or self.step(stage.name, prompts[stage.name], inputs))
                 steps.append({"predictor": stage.name, "inputs": inputs, "outputs": said})
                 written |= {stage.wire(name): value for name, value in said.items()}
                 fields |= written

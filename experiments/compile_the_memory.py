@@ -52,6 +52,9 @@ OPTIMIZERS: dict[str, Any] = {
 }
 
 
+SHOWN = ("recall_held_out", "stored_held_out", "lm_calls", "store_unchanged")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What may be spent, and who answers.
@@ -92,7 +95,7 @@ class Remembering(dspy.Module):
         return dspy.Prediction(stored=_texts(stored), found=_texts(found["items"]))
 
 
-@experiment(Config, variants=("untuned", *OPTIMIZERS), baseline="untuned", score="recall_held_out")
+@experiment(Config, variants=("untuned", *OPTIMIZERS), baseline="untuned", score="recall_held_out", columns=SHOWN)
 def compile_the_memory(cell: Cell[Config]) -> Row:
     """Compile on training conversations, judge on held-out ones."""
     task, reflection = cell.config.models.load(cell.seed)

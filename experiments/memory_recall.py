@@ -96,6 +96,7 @@ class Context:
     score="recall_10",
     seeds=2,
     measured=("search_ms", "store_s"),
+    columns=("recall_5", "recall_10", "recall_20", "tokens"),
 )
 def memory_recall(cell: Cell[Config]) -> Row:
     """One conversation: remember it, ask every question, count what came back."""

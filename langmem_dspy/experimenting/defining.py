@@ -31,6 +31,7 @@ class Experiment(Generic[C]):
 
     `score` is the column that counts, `higher_is_better` says which way; `measured` are columns of wall or CPU time,
     which no second run repeats. `x`: the column or varied field that is the x axis of the plot, where there is one.
+    `columns`: those a printed table shows, all if there are none named; files always hold all.
     """
 
     config: type[C]
@@ -42,6 +43,7 @@ class Experiment(Generic[C]):
     seeds: int = 3
     measured: frozenset[str] = frozenset()
     x: str | None = None
+    columns: tuple[str, ...] = ()
 
     def __call__(self, cell: Cell[C]) -> Row:
         return self.measure(cell)
@@ -111,6 +113,7 @@ def experiment(
     seeds: int = 3,
     measured: Sequence[str] = (),
     x: str | None = None,
+    columns: Sequence[str] = (),
 ) -> Callable[[Callable[[Cell[C]], Row]], Experiment[C]]:
     """Makes an `Experiment` of the function that measures one cell; see there for what is given."""
     check_type(config)
@@ -119,7 +122,8 @@ def experiment(
 
     def made(measure: Callable[[Cell[C]], Row]) -> Experiment[C]:
         times = frozenset(measured)
-        return Experiment(config, tuple(variants), baseline, score, measure, higher_is_better, seeds, times, x)
+        shown = tuple(columns)
+        return Experiment(config, tuple(variants), baseline, score, measure, higher_is_better, seeds, times, x, shown)
 
     return made
 

@@ -109,7 +109,7 @@ class Outcome:
         from rich.table import Table
         from rich.text import Text
 
-        head, *rows = self._table()
+        head, *rows = self._table(self.experiment.columns)
         seeds = len({cell.seed for cell in self.cells})
         note = f"; {SIMULATED}" if self.simulated else ""
         title = f"{self.experiment.name}: mean of {seeds} seed{'s' if seeds > 1 else ''}{note}"
@@ -128,10 +128,10 @@ class Outcome:
         body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
         return f"{note}<table><tr>{top}</tr>{body}</table>"
 
-    def _table(self) -> list[list[str]]:
+    def _table(self, only: Sequence[str] = ()) -> list[list[str]]:
         lines = self.summary()
         varied = list(lines[0].varied) if lines else []
-        columns = list(dict.fromkeys(name for line in lines for name in line.figures))
+        columns = [n for n in dict.fromkeys(n for line in lines for n in line.figures) if not only or n in only]
         score = self.experiment.score
         gains = any(line.gain is not None for line in lines)
         head = [

@@ -93,7 +93,7 @@ def test_a_sweep_measures_the_grid_and_names_what_varied(toy_file):
     outcome = untracked(toy_file, vary=["size=1..3", "profile=weak,strong", "seed=7"])
     assert len(outcome.cells) == 3 * 2 * 2
     assert {cell.seed for cell in outcome.cells} == {7}
-    assert [line.varied for line in outcome.summary()][0] == {"size": "1", "profile": "weak"}
+    assert next(line.varied for line in outcome.summary()) == {"size": "1", "profile": "weak"}
     assert outcome.cells[-1].config["models"]["profile"] == "strong"
 
 

@@ -1,0 +1,83 @@
+"""The experiments that ship, each in small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from langmem_dspy.errors import InputError
+from langmem_dspy.experimenting.loading import load_experiment
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(name: str, *, variants: list[str], vary: list[str] = (), **config):
+    experiment = load_experiment(EXPERIMENTS / f"{name}.py")
+    return experiment.run(experiment.config(**config), seeds=1, variants=variants, vary=vary, track=False)
+
+
+def rows(outcome) -> dict[str, dict]:
+    return {cell.variant: dict(cell.row) for cell in outcome.cells}
+
+
+def locomo(path: Path) -> Path:
+    """Two conversations of LoCoMo's form, after three to tune on."""
+    said = [
+        ("D1:1", "Ann", "I adopted a lizard called Otto."),
+        ("D1:2", "Bob", "Nice weather."),
+        ("D2:1", "Ann", "I ski."),
+    ]
+    talk = {
+        "session_1": [{"dia_id": i, "speaker": who, "text": text} for i, who, text in said[:2]],
+        "session_1_date_time": "1 May 2023",
+        "session_2": [{"dia_id": i, "speaker": who, "text": text} for i, who, text in said[2:]],
+        "session_2_date_time": "8 May 2023",
+    }
+    asked = [{"question": "Which lizard did Ann adopt?", "answer": "Otto", "evidence": ["D1:1"], "category": 4}]
+    path.write_text(json.dumps([{"conversation": talk, "qa": asked}] * 5))
+    return path
+
+
+def test_a_memory_that_is_compiled_finds_more_and_leaves_the_users_store_alone():
+    found = rows(run("compile_the_memory", variants=["gradient"], lm_calls=600, num_threads=2))
+    assert found["gradient"]["recall_held_out"] > found["untuned"]["recall_held_out"] + 0.1
+    assert found["gradient"]["store_unchanged"] is True
+    assert found["gradient"]["lm_calls"] <= 600
+
+
+def test_recall_is_of_the_turns_that_hold_the_evidence(tmp_path):
+    found = rows(run("memory_recall", variants=["full_context", "lexical"], data=locomo(tmp_path / "talks.json")))
+    assert found["no_memory"]["recall_5"] == 0 and found["full_context"]["recall_5"] == 1
+    assert found["lexical"]["recall_5"] == found["lexical"]["single_hop_10"] == 1
+    assert found["lexical"]["multi_hop_10"] is None
+    assert found["no_memory"]["tokens"] == 0 < found["full_context"]["tokens"]
+
+
+def test_extracted_memories_want_a_model(tmp_path):
+    with pytest.raises(InputError, match="--model"):
+        run("memory_recall", variants=["lexical"], data=locomo(tmp_path / "talks.json"), memories="extracted")
+
+
+def test_an_index_is_measured_beside_bare_faiss():
+    found = rows(run("index_scaling", variants=["store"], items=500, queries=10))
+    assert found["flat"]["recall_at_10"] == found["store"]["recall_at_10"] == 1
+    assert found["store"]["bytes"] > found["flat"]["bytes"]
+
+
+@pytest.mark.parametrize("file", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_config_file_fits_its_experiment(file, monkeypatch, tmp_path):
+    from langmem_dspy.experimenting.command import command
+    from langmem_dspy.experimenting.defining import Experiment
+
+    given = []
+    monkeypatch.setattr(Experiment, "run", lambda self, config, **options: given.append((config, options)) or "ran")
+    data = ["--data", str(locomo(tmp_path / "talks.json"))] if file.stem == "memory_recall" else []
+    command(load_experiment(file.with_suffix(".py")), "x")(["--config", str(file), *data])
+    assert len(given) == 1

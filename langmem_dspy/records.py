@@ -235,6 +235,14 @@ class SupportsScratch(Protocol):
 
 
 @runtime_checkable
+class SupportsCounts(Protocol):
+    """A store that can tell how much it holds."""
+
+    def counts(self, prefix: Namespace = ()) -> dict[Namespace, int]: ...
+    def stats(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
 class SupportsSweep(Protocol):
     """A store that deletes what has expired when asked to; it shows none of it before that either."""
 

@@ -65,6 +65,7 @@ def serve(
     models: OneModelOptions = OneModelOptions(),
     allow_model: Annotated[tuple[str, ...], Parameter(env_var="LANGMEM_DSPY_ALLOW_MODELS", negative=())] = (),
     limits: LimitOptions = LimitOptions(),
+    mlflow: Annotated[str | None, Parameter(env_var="MLFLOW_TRACKING_URI")] = None,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(env_var="LANGMEM_DSPY_LOG")] = "info",
     bench: bool = False,
 ) -> None:
@@ -84,6 +85,8 @@ def serve(
         File of keys, made by `langmem-dspy keys create`.
     allow_model
         Further models that callers may name, `*` for any part: openai/*. Callers never choose where a model is asked.
+    mlflow
+        Where MLflow is, as http or https: the status page links to it.
     log_level
         How much is logged, as lines of JSON on stderr that never hold what was said.
     bench
@@ -107,9 +110,10 @@ def serve(
     models.announce(console, lm)
     with alone(store), FaissStore(store) as memories:
         known = None if keys is None else KeyFile(keys)
-        service = Service(memories, Models(lm, allow_model), store / "runs.sqlite", known, limits.limits(), bench)
+        limited, ledger = limits.limits(), store / "runs.sqlite"
+        service = Service(memories, Models(lm, allow_model), ledger, known, limited, bench, mlflow)
         who = "holders of a key" if keys is not None else "this machine alone"
-        console.print(f"Serving {store} to {who} at http://{host}:{port} (docs at /docs); Ctrl-C ends it.")
+        console.print(f"Serving {store} to {who} at http://{host}:{port} (see /status and /docs); Ctrl-C ends it.")
         serve_until_stopped(service, host, port, log_level=log_level)
 
 

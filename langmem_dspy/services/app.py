@@ -18,7 +18,15 @@ from starlette.routing import Route
 from langmem_dspy._version import __version__
 from langmem_dspy.errors import ConflictError, InputError
 from langmem_dspy.records import Store
-from langmem_dspy.services import assistant_routes, run_routes, store_routes, system_routes, thread_routes
+from langmem_dspy.services import (
+    assistant_routes,
+    page_routes,
+    run_routes,
+    status_routes,
+    store_routes,
+    system_routes,
+    thread_routes,
+)
 from langmem_dspy.services.gate import Gate
 from langmem_dspy.services.handling import BODIES
 from langmem_dspy.services.keys import KeyFile
@@ -34,12 +42,15 @@ from langmem_dspy.services.wire import Refused, refusal, time_text
 
 _SWEEP_SECONDS = 30.0
 # What is asked most often is matched first.
-_ROUTERS = (run_routes, store_routes, thread_routes, assistant_routes, system_routes)
+_ROUTERS = (run_routes, store_routes, thread_routes, assistant_routes, system_routes, status_routes, page_routes)
 
 
 @dataclass(frozen=True)
 class Service:
-    """What a server is made of. `ledger` is the file of its runs and threads, None for memory; `keys` None: no keys."""
+    """What a server is made of. `ledger` is the file of its runs and threads, None for memory; `keys` None: no keys.
+
+    `mlflow` is where pages of it can be seen, for a link; any other tracking URI gives none.
+    """
 
     store: Store
     models: Models = field(default_factory=Models)
@@ -47,15 +58,17 @@ class Service:
     keys: KeyFile | None = None
     limits: Limits = field(default_factory=Limits)
     bench: bool = False
+    mlflow: str | None = None
 
 
 def create_app(service: Service) -> FastAPI:
     """The server as an ASGI app."""
-    app = FastAPI(title="langmem-dspy", version=__version__, redoc_url=None, lifespan=_lifespan)
+    app = FastAPI(title="langmem-dspy", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan)
     metrics = Metrics()
     state: Any = app.state
     state.service, state.store, state.limits, state.metrics = service, service.store, service.limits, metrics
     state.graphs, state.began = served_graphs(bench=service.bench), time_text(time.time())
+    state.mlflow = status_routes.page_url(service.mlflow)
     for module in _ROUTERS:
         app.include_router(module.router)
     state.mcp = McpRoute(service.store, service.models, service.limits)

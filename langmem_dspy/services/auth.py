@@ -21,6 +21,7 @@ from langmem_dspy.records import (
     PutOp,
     SearchOp,
     Store,
+    SupportsCounts,
 )
 from langmem_dspy.store.verbs import BatchStore
 
@@ -66,6 +67,12 @@ class ScopedStore(BatchStore):
         ops = list(ops)
         results = await self.store.abatch([self._inside(op) for op in ops])
         return [self._seen(op, result) for op, result in zip(ops, results, strict=True)]
+
+    def counts(self) -> dict[Namespace, int] | None:
+        """How many items each namespace holds; None where the store cannot tell."""
+        if not isinstance(self.store, SupportsCounts):
+            return None
+        return {namespace[len(self.root) :]: number for namespace, number in self.store.counts(self.root).items()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ScopedStore:
         return self

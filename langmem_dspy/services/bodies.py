@@ -38,6 +38,7 @@ class SearchItems(Body):
     offset: Count = 0
     query: str | None = None
     refresh_ttl: bool | None = None
+    explain: bool = Field(False, description="tell the parts of each score, under `explanation`")
 
 
 class ListNamespaces(Body):

@@ -14,11 +14,12 @@ from langmem_dspy.services.auth import Tenant
 from langmem_dspy.services.keys import KeyFile
 from langmem_dspy.services.limits import Limits, RateLimiter
 from langmem_dspy.services.metrics import Metrics
+from langmem_dspy.services.page_routes import PATHS as PAGES
 from langmem_dspy.services.wire import Refused, refusal
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/ok", "/info", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/ok", "/info", "/openapi.json"}) | PAGES
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _READ_SECONDS = 60.0
 _ALONE = Tenant("local")

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS runs (
     expires REAL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS runs_of_thread ON runs (tenant, thread, created);
+CREATE INDEX IF NOT EXISTS runs_of_tenant ON runs (tenant, created);
 CREATE INDEX IF NOT EXISTS runs_open ON runs (created) WHERE status IN ('pending', 'running');
 CREATE INDEX IF NOT EXISTS runs_expiring ON runs (expires) WHERE expires IS NOT NULL;
 CREATE TABLE IF NOT EXISTS states (

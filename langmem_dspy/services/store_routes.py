@@ -47,10 +47,11 @@ async def search_items(request: Request) -> Response:
     """Find items in a namespace and below it, best first."""
     body = await read(request, SearchItems)
     op = SearchOp(
-        tuple(body.namespace_prefix), body.filter, body.limit, body.offset, body.query, body.refresh_ttl is not False
-    )
+        tuple(body.namespace_prefix), body.filter, body.limit, body.offset, body.query, body.refresh_ttl is not False,
+        explain=body.explain,
+    )  # fmt: skip
     found: list[SearchItem] = (await store_of(request).abatch([op]))[0]
-    return answer({"items": [{**_view(item), "score": item.score} for item in found]})
+    return answer({"items": [_found(item) for item in found]})
 
 
 @router.post("/namespaces", openapi_extra=takes(ListNamespaces))
@@ -61,6 +62,11 @@ async def list_namespaces(request: Request) -> Response:
     conditions = tuple(MatchCondition(kind, tuple(path)) for kind, path in wanted if path)  # type: ignore[arg-type]
     op = ListNamespacesOp(conditions, body.max_depth, body.limit, body.offset)
     return answer({"namespaces": (await store_of(request).abatch([op]))[0]})
+
+
+def _found(item: SearchItem) -> dict[str, Any]:
+    told = {**_view(item), "score": item.score}
+    return told if item.explanation is None else {**told, "explanation": item.explanation}
 
 
 def _view(item: Item) -> dict[str, Any]:

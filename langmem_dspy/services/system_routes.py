@@ -41,6 +41,11 @@ async def ok(request: Request) -> Response:
 @router.get("/info")
 async def info(request: Request) -> Response:
     """What this server is."""
+    return answer(about(request))
+
+
+def about(request: Request) -> dict[str, Any]:
+    """What a server says of itself to everyone."""
     models = request.app.state.runs.models
     told: dict[str, Any] = {
         "name": "langmem-dspy",
@@ -50,7 +55,7 @@ async def info(request: Request) -> Response:
         "model": models.name,
         "allowed_models": models.allowed,
     }
-    return answer({**told, "simulation": SIMULATED} if models.simulated else told)
+    return {**told, "simulation": SIMULATED} if models.simulated else told
 
 
 @router.get("/metrics")

@@ -209,7 +209,7 @@ def create_manage_memory_tool(
     """A tool to create, update and delete memories. `namespace` may come first, or as `namespace_prefix`."""
     held, place = tool_place(store, namespace, namespace_prefix)
     return manage_memory_tool(
-        _adapted(held),
+        held,
         namespace=place,
         kind=kind,
         schema=schema,
@@ -235,7 +235,7 @@ def create_search_memory_tool(
     """A tool by which an agent searches memories; `min_score`, `filter` and `mode` bind each of its searches."""
     held, place = tool_place(store, namespace, namespace_prefix)
     return search_memory_tool(
-        _adapted(held),
+        held,
         namespace=place,
         limit=limit,
         min_score=min_score,

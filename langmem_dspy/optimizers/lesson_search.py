@@ -17,6 +17,7 @@ import dspy
 from langmem_dspy.errors import BudgetExhausted, ReplyError
 from langmem_dspy.optimizers.acceptance import Effect, Verdict
 from langmem_dspy.optimizers.lessons import Draft, Ledger, Lesson
+from langmem_dspy.optimizers.parts import DEMOS, demo_line
 from langmem_dspy.optimizers.prompts import Prompt, is_frozen
 from langmem_dspy.optimizers.proposing import drafts_by
 from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
@@ -152,10 +153,22 @@ class LessonSearch(Search):
             looks = in_threads(lambda w: self._looked_at(*w), work, self.num_threads)
         fields = Fields(rollout.trajectory for rollout in self.board.values())
         placed = [_placed(draft, fields.owners(draft.text)) for found, _ in looks for draft in found]
+        placed += self._examples(failing)
         declined: dict[str, str] = {}
         for (prompt, _), (_, why) in zip(work, looks, strict=True):
             _add_reason(declined, prompt["name"], why)
         return placed, declined
+
+    def _examples(self, failing: Mapping[str, Rollout]) -> list[Draft]:
+        """For each predictor that takes examples, one call of a run without fault that it has not been shown yet."""
+        known = {(lesson.predictor, lesson.text) for lesson in self.ledger.lessons}
+        perfect = [r.trajectory for r in self.board.values() if (r.score or 0) >= 1]
+        drafts: dict[str, Draft] = {}
+        for step in (step for trajectory in perfect for step in trajectory.steps if step.outputs):
+            name, line = f"{step.predictor}{DEMOS}", demo_line(step.inputs, step.outputs or {})
+            if name in self.ledger.base and line and (name, line) not in known:
+                drafts.setdefault(name, Draft(name, line, evidence=tuple(failing)))
+        return list(drafts.values())
 
     def _looked_at(self, prompt: Prompt, trajectories: list[Trajectory]) -> tuple[list[Draft], str]:
         """Drafts from some trajectories, in several looks; and why the last look gave none, if it failed."""

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 import dspy
 
 from langmem_dspy.errors import InputError, PromptError
+from langmem_dspy.optimizers.parts import write_parts
 
 
 class _Named(TypedDict):
@@ -151,7 +152,18 @@ def with_prompts(
         if name in texts and predictor.signature.instructions != texts[name]:
             # with_instructions, since deepcopy shares Signature classes: assigning would change the original too.
             predictor.signature = predictor.signature.with_instructions(texts[name])
+    write_parts(copied, texts)
     return copied
+
+
+def answers_once(predictor: dspy.Predict, outputs: Mapping[str, Any]) -> None:
+    """Let the predictor's first answer be this one."""
+
+    def forward(**kwargs: Any) -> dspy.Prediction:
+        del predictor.forward  # from the next call on it is the class's own again
+        return dspy.Prediction(**outputs)
+
+    predictor.forward = forward
 
 
 def held_resources(program: dspy.Module, kind: type | tuple[type, ...]) -> list[Any]:

@@ -19,7 +19,7 @@ from langmem_dspy.metered_lm import MeteredLM, counting_repeats
 from langmem_dspy.namespaces import context_store, memory_context
 from langmem_dspy.optimizers.metrics import Judgement, Metric, MetricFailed
 from langmem_dspy.optimizers.noise import Scores
-from langmem_dspy.optimizers.prompts import held_resources, with_prompts
+from langmem_dspy.optimizers.prompts import answers_once, held_resources, with_prompts
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
 from langmem_dspy.records import SupportsScratch
 from langmem_dspy.usage import Meter
@@ -175,7 +175,7 @@ class RolloutRunner:
         around = around.scratch() if isinstance(around, SupportsScratch) else None
         program = with_prompts(self.student, prompts, replacing={**self._metered, **scratch})
         for predictor, outputs in (given or {}).items():
-            _answers_once(dict(program.named_predictors())[predictor], outputs)
+            answers_once(dict(program.named_predictors())[predictor], outputs)
         recorder = Recorder(program)
         settings = {"trace": [], **({"lm": self._task_lm} if self._task_lm else {})}
         try:
@@ -220,16 +220,6 @@ class RolloutRunner:
         if judged.score < 1 and self.metric.judges_predictors and not judged.predictor_feedback:
             return self.metric.about_predictors(judged, example, prediction, recorder, meter=self.meter)
         return judged
-
-
-def _answers_once(predictor: dspy.Predict, outputs: Mapping[str, Any]) -> None:
-    """Let the predictor's first answer be this one."""
-
-    def forward(**kwargs: Any) -> dspy.Prediction:
-        del predictor.forward  # from the next call on it is the class's own again
-        return dspy.Prediction(**outputs)
-
-    predictor.forward = forward
 
 
 def _told(prediction: Any) -> str:

@@ -17,6 +17,7 @@ from langmem_dspy.errors import BudgetExhausted, EvaluationError, JournalError
 from langmem_dspy.events import ContradictionFound, CreditAssigned, PromptRevised
 from langmem_dspy.optimizers.acceptance import Acceptance, Verdict
 from langmem_dspy.optimizers.credit import Blame
+from langmem_dspy.optimizers.parts import DEMOS, TOOL, predictor_of
 from langmem_dspy.optimizers.prompts import Prompt, broken_by, is_frozen
 from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
 from langmem_dspy.optimizers.rollouts import in_threads
@@ -114,12 +115,15 @@ class Search:
             self.run.announce(ContradictionFound(self.run.run_id, step, **vars(found)))
         texts = self.run.best.prompts
         prompts = {p["name"]: Prompt(**{**p, "prompt": texts[p["name"]]}) for p in self.guided if not is_frozen(p)}
-        credit = self.credit(prompts=list(prompts.values()), trajectories=trajectories)
+        may_change = {predictor_of(name) for name in prompts if not name.endswith(DEMOS)}  # itself, or a tool of its
+        own = [Prompt(**{**p, "prompt": texts[p["name"]]}) for p in self.guided if p["name"] in may_change]
+        credit = self.credit(prompts=own, trajectories=trajectories)
         blame = {b.name: b for b in credit.blame}
         self._note_credit(step, list(blame.values()), trajectories)
         for dropped in [*credit.get("dropped", ()), *(f"{n!r} may not change" for n in blame if n not in prompts)]:
             self.run.note_fault("credit", dropped)
-        return [(prompts[name], _evidence(b, trajectories)) for name, b in blame.items() if name in prompts]
+        tools = [(name, blame[of]) for name in prompts if TOOL in name and (of := predictor_of(name)) in blame]
+        return [(prompts[n], _evidence(b, trajectories)) for n, b in (*blame.items(), *tools) if n in prompts]
 
     def _announce(self, step: int, revisions: Iterable[RevisedPrompt]) -> None:
         for r in revisions:

@@ -25,6 +25,7 @@ from langmem_dspy.optimizers.interventions import RunInterventions
 from langmem_dspy.optimizers.journal import Journal
 from langmem_dspy.optimizers.lesson_search import LessonSearch
 from langmem_dspy.optimizers.metrics import Metric, MetricFunction
+from langmem_dspy.optimizers.parts import checked_change, read_parts
 from langmem_dspy.optimizers.progress import default_listeners
 from langmem_dspy.optimizers.prompts import Prompt, held_resources, outline, read_prompts, with_prompts
 from langmem_dspy.optimizers.rollouts import RolloutRunner, example_ids
@@ -53,6 +54,7 @@ class PromptOptimizer(Teleprompter):
     `log_dir`: a folder for the journal; started again with it, a killed run goes on where it was. The journal then
     takes the place of DSPy's response cache.
     `acceptance`: what decides whether a lesson is kept; `Helps()` if None. `seed`: the order of the trainset.
+    `change`: what may change: "instructions", "demos" (few-shot examples), "tools" (their descriptions); see `parts`.
     `max_steps`: None goes on until nothing is left to learn or the budget ends.
     """
 
@@ -72,6 +74,7 @@ class PromptOptimizer(Teleprompter):
         seed: int = 0,
         callbacks: Sequence[Listener | BaseCallback] = (),
         acceptance: Acceptance | None = None,
+        change: Sequence[str] = ("instructions",),
     ) -> None:
         super().__init__()
         if not isinstance(proposer, dspy.Module):
@@ -89,6 +92,7 @@ class PromptOptimizer(Teleprompter):
         self.callbacks = [listener for listener in callbacks if isinstance(listener, BaseCallback)]
         self.listeners = [listener for listener in callbacks if not isinstance(listener, BaseCallback)]
         self.acceptance = acceptance or Helps()
+        self.change = checked_change(change)
 
     def get_params(self) -> dict[str, Any]:
         """The settings in plain words. A copy: trackers are known to write into what they are given."""
@@ -96,7 +100,7 @@ class PromptOptimizer(Teleprompter):
             "proposer": type(self.proposer).__name__,
             "max_reflection_steps": getattr(self.proposer, "max_reflection_steps", 1),
             "metric": None if self.metric is None else _named(self.metric),
-            "credit": _named(self.credit),
+            "credit": _named(credit_by(self.credit or "trace")),
             "acceptance": _named(self.acceptance),
             "guidance": {name: dict(entry) for name, entry in self.guidance.items()},
             "budget": {name: value for name, value in asdict(self.budget).items() if value is not None},
@@ -104,6 +108,7 @@ class PromptOptimizer(Teleprompter):
             "max_steps": self.max_steps,
             "num_threads": self.num_threads,
             "seed": self.seed,
+            **({"change": list(self.change)} if self.change != ("instructions",) else {}),
         }
 
     def compile(
@@ -125,6 +130,9 @@ class PromptOptimizer(Teleprompter):
             given = ["teacher"] * (teacher is not None) + sorted(kwargs)
             raise InputError(f"compile takes trainset and valset; {', '.join(given)} would have no effect here")
         prompts = read_prompts(student, self.guidance)
+        if "instructions" not in self.change:
+            prompts = [Prompt(**{**prompt, "when_to_update": "never"}) for prompt in prompts]
+        prompts += [Prompt(name=name, prompt=text) for name, text in read_parts(student, self.change).items()]
         trainset, valset = _examples(trainset, "trainset"), None if valset is None else _examples(valset, "valset")
         task = self._task(student, prompts, trainset, valset)
         with ExitStack() as open_files:
@@ -188,7 +196,7 @@ class PromptOptimizer(Teleprompter):
         return LessonSearch(
             run,
             proposer=own(self.proposer),
-            credit=_credit_in(run, own(self.credit), student),
+            credit=_credit_in(run, own(credit_by(self.credit or "trace")), student),
             acceptance=self.acceptance,
             reflection_lm=metered(as_lm(self.reflection_lm)),
             minibatch_size=self.minibatch_size,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from langmem_dspy.optimizers.acceptance import Acceptance, Effect
 from langmem_dspy.optimizers.lessons import Ledger, Lesson
+from langmem_dspy.optimizers.parts import predictor_of
 from langmem_dspy.optimizers.rollouts import Board, Rollout, in_threads
 from langmem_dspy.optimizers.tracing import complaint, moved, relevance
 
@@ -132,7 +133,7 @@ def _spots(lesson: Lesson, before: Board, after: Board, changed: Mapping[str, se
 
     And where to look further should the score there be the same: at its lowest, it hides what other faults hide.
     """
-    touched = [name for name, predictors in changed.items() if lesson.predictor in predictors]
+    touched = [name for name, predictors in changed.items() if predictor_of(lesson.predictor) in predictors]
     text = lesson.text or lesson.replaces
 
     def likely(name: str) -> float:
@@ -163,7 +164,7 @@ def doubtful(ledger: Ledger, board: Board, names: Iterable[str]) -> list[tuple[L
         for lesson_id in ledger.in_force:
             lesson = ledger.lessons[lesson_id]
             strength = complaint(lesson.text, trajectory)
-            if lesson.predictor in ran and strength > 0.2 and name not in lesson.tried_on:
+            if predictor_of(lesson.predictor) in ran and strength > 0.2 and name not in lesson.tried_on:
                 found[lesson_id] = max(found.get(lesson_id, (0.0, "")), (strength, name))
     order = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))
     return [(ledger.lessons[lesson_id], name) for lesson_id, (_, name) in order]
@@ -179,7 +180,7 @@ def doubted(
     """The effect of a lesson in force on an example that speaks against it, and on further ones before it must go."""
     others = [known for known in ledger.in_force if known != lesson.id]
     elsewhere = [other for other in board if other != name and other not in lesson.tried_on]
-    elsewhere = [other for other in elsewhere if lesson.predictor in _ran(board[other])]
+    elsewhere = [other for other in elsewhere if predictor_of(lesson.predictor) in _ran(board[other])]
     elsewhere.sort(key=lambda n: -relevance(lesson.text, board[n].trajectory, board[n].trajectory))
     seen: list[str] = []
     for spot in (name, *elsewhere[:BEFORE_IT_GOES]):

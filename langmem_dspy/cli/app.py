@@ -37,6 +37,9 @@ MLflow; `langmem-dspy ui` shows them.
 **Your conversations**: `langmem-dspy memories extract chats.jsonl --model openai/gpt-4.1-mini` makes memories of them;
 `langmem-dspy memories search "favourite dessert"` finds them again.
 
+**Your runs**: `langmem-dspy compare` lays them side by side; `show`, `diff` and `report` tell of one; `run`, `sweep`
+and `replay` are for experiments; `doctor` finds what is wrong.
+
 Without `--model`, the *offline simulation* answers: it follows simple rules that it reads, and says nothing about real
 models. Each command explains itself with `--help`.
 """,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dspy
 import pytest
 
@@ -10,13 +12,15 @@ from langmem_dspy.memories.extraction import ExtractMemories
 from langmem_dspy.memories.search import WriteQueries
 from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.phrasing import phrase
+from langmem_dspy.simulation.profiles import find_profile
 from langmem_dspy.simulation.worlds.remembering import ASKED, EXTRACTED, load_keepsakes
 
 
 @pytest.fixture(autouse=True)
 def model():
     adapter = dspy.ChatAdapter(use_json_adapter_fallback=False)
-    with dspy.context(lm=simulation.offline_lm("strong"), adapter=adapter):
+    attentive = replace(find_profile("strong"), notice=1.0)  # overlooks nothing, whatever else its request says
+    with dspy.context(lm=simulation.offline_lm(attentive), adapter=adapter):
         yield
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from langmem_dspy.errors import TrackingError
+from langmem_dspy.tracking.saved_view import view_query
 from langmem_dspy.tracking.stores import TrackingStore, resolve_experiment, resolve_store
 
 START_SECONDS = 60.0
@@ -87,11 +88,11 @@ def ui(
 
 
 def _runs_page(store: TrackingStore, experiment: str) -> str:
-    """The path of the experiment's runs beside their charts; left to itself, MLflow opens on a page without runs."""
+    """The path of the experiment's runs in our view; left to itself, MLflow opens on a page without runs."""
     found = store.client().get_experiment_by_name(experiment)
     if found is None:
         return ""
-    return f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+    return f"/#/experiments/{found.experiment_id}/runs?{view_query(found.tags)}"
 
 
 def _start(uri: str, host: str, port: int, said: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -25,10 +25,12 @@ from langmem_dspy.tracking.measures import (
     params_of,
     points_of,
     run_name,
+    summary_of,
     summary_points,
     tags_of,
 )
 from langmem_dspy.tracking.registry import PromptRegistry
+from langmem_dspy.tracking.saved_view import COLOR_TAG, free_color, ship_view
 from langmem_dspy.tracking.spool import Spool
 
 if TYPE_CHECKING:
@@ -137,7 +139,7 @@ class Delivery:
         run = _find(client, experiment_id, str(started["run_id"]))
         if run is None:
             began = int(started["at"] * 1000)
-            tags = tags_of(started, about)
+            tags = {**tags_of(started, about), COLOR_TAG: free_color(client, experiment_id)}
             created = client.create_run(experiment_id, start_time=began, tags=tags, run_name=run_name(started))
             run = str(created.info.run_id)
         else:
@@ -187,6 +189,7 @@ class Delivery:
             return  # a late score changes the page, but is no second end
         if self.registry:
             PromptRegistry(client, experiment_id, self._run, self._progress).register(self.history, self._program)
+        ship_view(client, experiment_id, priced=bool(summary_of(self.history)["lm/cost_usd"]))
         client.set_terminated(self._run, ending[0], end_time=ending[1])
         self._ended = ending
 

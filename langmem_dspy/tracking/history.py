@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from langmem_dspy.optimizers.contradictions import Contradiction
 from langmem_dspy.optimizers.lessons import Lesson
 from langmem_dspy.optimizers.results import Candidate, DetailedResults, Fault, RevisedPrompt
 from langmem_dspy.tracking.examples import ExampleRow, example_rows
@@ -120,6 +121,7 @@ def read_results(data: Mapping[str, Any]) -> DetailedResults:
         "candidates": tuple(_read(Candidate, c) for c in candidates),
         "errors": tuple(_read(Fault, fault) for fault in data.get("errors", ())),
         "lessons": tuple(_read_lesson(lesson) for lesson in data.get("lessons", ())),
+        "contradictions": tuple(_read_contradiction(said) for said in data.get("contradictions", ())),
         "credit": tuple(data.get("credit", ())),
         "usage": _read(UsageReport, report),
     }
@@ -129,6 +131,10 @@ def read_results(data: Mapping[str, Any]) -> DetailedResults:
 def _read_lesson(data: Mapping[str, Any]) -> Lesson:
     lists = {key: tuple(data.get(key, ())) for key in ("evidence", "tried_on")}
     return _read(Lesson, {**data, **lists})
+
+
+def _read_contradiction(data: Mapping[str, Any]) -> Contradiction:
+    return _read(Contradiction, {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()})
 
 
 def _read(kind: type[T], data: Mapping[str, Any]) -> T:

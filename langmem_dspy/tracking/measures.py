@@ -25,9 +25,10 @@ _STEP_METRICS = {
     "eval/train_after": "train_after",
     "lm/calls": "lm_calls",
     "lm/tokens": "tokens",
-    "lm/cost_usd": "cost",
     "step/accepted": "accepted",
 }
+_COST = "lm/cost_usd"
+_BY_CALLS = "eval/best_score_by_lm_calls"  # its step is the number of LM calls made
 
 
 class Point(NamedTuple):
@@ -54,7 +55,7 @@ def summary_points(history: RunHistory) -> Iterator[Point]:
     for key, value in summary_of(history).items():
         if value is None or not math.isfinite(value):
             continue
-        told = last.get(_STEP_METRICS.get(key, ""))
+        told = last.get("cost" if key == _COST else _STEP_METRICS.get(key, ""))
         if told != value:
             yield Point(key, float(value), step if told is None else step + 1, _moment(history.finished))
 
@@ -72,7 +73,7 @@ def summary_of(history: RunHistory) -> dict[str, float | None]:
         "run/seconds": history.seconds,
         "lm/calls": results.usage.whole_run.lm_calls if results else None,
         "lm/tokens": results.usage.whole_run.tokens if results else None,
-        "lm/cost_usd": results.usage.whole_run.cost if results else None,
+        _COST: results.usage.whole_run.cost or None if results else None,
     }
 
 
@@ -169,6 +170,10 @@ def _values_of(event: Mapping[str, Any], history: RunHistory) -> Iterator[tuple[
         case "StepFinished":
             step = int(event["step"])
             yield from ((key, event.get(field), step) for key, field in _STEP_METRICS.items())
+            yield _BY_CALLS, event.get("best_score"), int(event["lm_calls"])
+            if event.get("cost"):  # 0: no price is known
+                yield from [(_COST, 0, 0)] if step == 1 else []
+                yield _COST, event["cost"], step
             for name, share in (event.get("credit") or {}).items():
                 yield f"predictor_credit/{metric_key(name)}", share, step
         case "CandidateEvaluated" if event["split"] == "valset":
@@ -176,8 +181,13 @@ def _values_of(event: Mapping[str, Any], history: RunHistory) -> Iterator[tuple[
             yield "eval/candidate_score", event["score"], int(event["step"]) if made_in is None else made_in
             if event["candidate"] == 0:
                 yield "eval/best_score", event["score"], 0
+                yield _BY_CALLS, event["score"], 0
+                yield "lm/calls", 0, 0  # the student was there before anything was spent: where curves begin
+                yield "lm/tokens", 0, 0
         case "CompileFinished":
             yield from (("eval/best_score", score, step) for step, score in history.best_curve)
+            spent = {int(told["step"]): int(told["lm_calls"]) for told in history.steps}
+            yield from ((_BY_CALLS, score, spent[step]) for step, score in history.best_curve if step in spent)
         case "HeldOutEvaluated":
             before, after = event["before"], event["after"]
             yield "heldout/score_before", before, 0

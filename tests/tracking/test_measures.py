@@ -47,6 +47,7 @@ def values(event: Event) -> dict[str, float]:
 def test_a_step_becomes_the_promised_metrics() -> None:
     assert values(a_step()) == {
         "eval/best_score": 0.8,
+        "eval/best_score_by_lm_calls": 0.8,
         "eval/candidate_score": 0.8,
         "eval/train_before": 0.4,
         "eval/train_after": 0.7,
@@ -73,7 +74,8 @@ def test_what_is_not_known_is_left_out_and_never_a_zero() -> None:
 def test_only_the_student_on_the_validation_set_is_the_first_point() -> None:
     scored = CandidateEvaluated("run", 0, 0, "valset", 0.5, (0.5,), ("a",))
 
-    assert values(scored) == {"eval/best_score": 0.5, "eval/candidate_score": 0.5}
+    curves = dict.fromkeys(("eval/best_score", "eval/best_score_by_lm_calls", "eval/candidate_score"), 0.5)
+    assert values(scored) == {**curves, "lm/calls": 0, "lm/tokens": 0}  # from where nothing was spent
     assert values(replace(scored, split="minibatch")) == {}
     assert "eval/best_score" not in values(replace(scored, candidate=2))
 

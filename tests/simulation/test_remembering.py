@@ -8,7 +8,7 @@ import dspy
 import pytest
 
 from langmem_dspy import simulation
-from langmem_dspy.memories.extraction import ExtractMemories
+from langmem_dspy.memories.extraction import MemoryManager
 from langmem_dspy.memories.search import WriteQueries
 from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.phrasing import phrase
@@ -25,16 +25,9 @@ def model():
 
 
 def extracted(instructions: str, said: str) -> list[str]:
-    predictor = dspy.Predict(ExtractMemories.with_instructions(instructions))
-    answer = predictor(
-        worth_remembering="facts",
-        schemas="Memory: text",
-        allowed_operations="insert, update",
-        known_memories="none",
-        conversation=f"user: {said}",
-        rejected=[],
-    )
-    return [operation.content for operation in answer.operations]
+    manager = MemoryManager()
+    manager.extract.signature = manager.extract.signature.with_instructions(instructions)
+    return [memory.content.content for memory in manager(messages=said).memories]
 
 
 def test_what_is_told_of_others_is_kept_only_if_the_prompt_asks_for_it():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from langmem_dspy.optimizers.plots import Points, banded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,8 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from langmem_dspy.experimenting.outcomes import Outcome
-
-_GRID = 200  # points of a curve that is drawn from several seeds
 
 
 def figure(outcome: Outcome) -> Figure:
@@ -51,28 +51,16 @@ def _lines(axes: Axes, outcome: Outcome, frame: pd.DataFrame, x: str) -> None:
 
 def _curves(axes: Axes, outcome: Outcome) -> None:
     """Steps held until the next point; the mean of the seeds, and a band from the lowest to the highest."""
-    import numpy as np
-
     first = next(cell.points[0] for cell in outcome.cells if cell.points)
     x, score = list(first)[:2]
-    lines: dict[str, list[Sequence[Mapping[str, float]]]] = {}
+    lines: dict[str, list[Points]] = {}
     for cell in outcome.cells:
         if cell.points:
-            lines.setdefault(_name(cell.variant, cell.varied), []).append(cell.points)
+            points = [(point[x], point[score]) for point in cell.points]
+            lines.setdefault(_name(cell.variant, cell.varied), []).append(points)
     for name, seeds in lines.items():
-        grid = np.linspace(0, max(point[x] for points in seeds for point in points), _GRID)
-        held = np.array([_held(points, x, score, grid) for points in seeds])
-        (line,) = axes.plot(grid, held.mean(0), label=name)
-        axes.fill_between(grid, held.min(0), held.max(0), alpha=0.15, color=line.get_color(), linewidth=0)
+        banded(axes, name, seeds)
     _labels(axes, x, score)
-
-
-def _held(points: Sequence[Mapping[str, float]], x: str, y: str, grid: Any) -> Any:
-    import numpy as np
-
-    at = np.array([point[x] for point in points])
-    values = np.array([point[y] for point in points])
-    return values[np.clip(np.searchsorted(at, grid, side="right") - 1, 0, None)]
 
 
 def _bars(axes: Axes, outcome: Outcome) -> None:

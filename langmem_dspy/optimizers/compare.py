@@ -22,7 +22,7 @@ from langmem_dspy.optimizers.kinds import (
 from langmem_dspy.optimizers.metrics import Metric, MetricFunction
 from langmem_dspy.optimizers.peers import GEPA
 from langmem_dspy.optimizers.progress import comparison_progress
-from langmem_dspy.optimizers.prompts import kept_verbatim
+from langmem_dspy.optimizers.prompts import kept_verbatim, with_prompts
 from langmem_dspy.optimizers.results import DetailedResults
 from langmem_dspy.optimizers.rollouts import evaluate, example_ids
 from langmem_dspy.optimizers.run import scores_of
@@ -117,12 +117,14 @@ def compare_optimizers(
     num_threads: int | None = None,
     callbacks: Sequence[Listener] = (),
     console: Console | None = None,
+    curves: bool = False,
 ) -> Comparison:
     """Compile the same student with each optimizer and seed, under one budget each, and judge on the testset.
 
     `problem`: a Problem, or a function from a seed to one, for problems that differ by seed. `optimizers`: names out of
     `OPTIMIZERS`, or {name: function from Settings to an optimizer}. Live progress goes to `console`; to stderr if None
-    and someone is looking.
+    and someone is looking. `curves`: judge on the testset what was best in between too, for a plot over LM calls; what
+    that costs is part of no budget.
     """
     chosen = _chosen(optimizers)
     task, reflection = as_lm(task_lm), as_lm(reflection_lm if reflection_lm is not None else task_lm)
@@ -136,7 +138,7 @@ def compare_optimizers(
                 settings = Settings(
                     posed.metric, posed.guidance, budget, seed, reflection, num_threads, tuple(callbacks)
                 )
-                row, result = _run(name, make(settings), posed, student, settings, before)
+                row, result = _run(name, make(settings), posed, student, settings, before, curves)
                 runs.append((row, result))
                 note = "  (simulation)" if result.simulated else ""
                 figures = f"{row.before:.3f} -> {row.after:.3f}  {row.lm_calls:>5} calls  {row.seconds:5.1f} s"
@@ -169,6 +171,7 @@ def _run(
     student: dspy.Module,
     settings: Settings,
     before: Mapping[str, float],
+    curves: bool,
 ) -> tuple[Row, DetailedResults]:
     started = time.monotonic()
     compiled = optimizer.compile(student, trainset=problem.trainset, valset=problem.valset)
@@ -193,9 +196,23 @@ def _run(
             seconds=seconds,
             stop_reason=result.stop_reason,
             run_id=result.run_id,
+            curve=_curve(problem, student, result, means, settings.num_threads) if curves else (),
         ),
         result,
     )
+
+
+def _curve(
+    problem: Posed, student: dspy.Module, result: DetailedResults, ends: tuple[float, float], num_threads: int | None
+) -> tuple[tuple[float, float], ...]:
+    """The held-out score at the start, of each candidate on the way to the best one, and at the end."""
+    between = result.lineage()[1:-1]
+    scores = [_held_out(problem, with_prompts(student, c.prompts), num_threads) for c in between]
+    spent = [float(candidate.lm_calls) for candidate in between]
+    spent_at_end, made_at = float(result.usage.lm_calls), float(result.best.lm_calls)
+    best = [(made_at, ends[1])] if result.best_index and made_at < spent_at_end else []
+    points = [(0.0, ends[0]), *zip(spent, (fmean(found.values()) for found in scores), strict=True), *best]
+    return (*points, (spent_at_end, ends[1]))
 
 
 def _variables_kept(result: DetailedResults) -> bool:

@@ -7,17 +7,23 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from langmem_dspy.markup import joined, table, tag
 from langmem_dspy.optimizers.results import DetailedResults
+from langmem_dspy.optimizers.showing import SIMULATED
 from langmem_dspy.usage import Budget
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
     from rich.console import RenderableType
 
 
 @dataclass(frozen=True)
 class Row:
-    """One optimizer on one problem with one seed. `before` and `after` are means on the held-out testset, [0, 1]."""
+    """One optimizer on one problem with one seed. `before` and `after` are means on the held-out testset, [0, 1].
+
+    `curve`: (LM calls spent, held-out score) of what was best in between, where the comparison was asked to judge that.
+    """
 
     optimizer: str
     problem: str
@@ -31,6 +37,7 @@ class Row:
     seconds: float
     stop_reason: str
     run_id: str
+    curve: tuple[tuple[float, float], ...] = ()
 
     @property
     def gain(self) -> float:
@@ -51,7 +58,14 @@ class Comparison:
         """One row per run."""
         import pandas as pd
 
-        return pd.DataFrame([{**asdict(row), "gain": row.gain} for row in self.rows])
+        rows = [{**asdict(row), "gain": row.gain} for row in self.rows]
+        return pd.DataFrame(rows).drop(columns="curve", errors="ignore")
+
+    def plot(self) -> Figure:
+        """Held-out score over LM calls: the mean of the seeds, and a band from the lowest to the highest."""
+        from langmem_dspy.optimizers.plots import comparison_figure
+
+        return comparison_figure(self)
 
     def summary(self) -> list[dict[str, Any]]:
         """Means per optimizer over seeds, the best held-out score first. `spread`: standard deviation of `after`."""
@@ -103,10 +117,8 @@ class Comparison:
         ]
 
     def _repr_html_(self) -> str:
-        note = "<p><em>Offline simulation: says nothing about real models.</em></p>" if self.simulated else ""
-        head = "".join(f"<th>{name}</th>" for name in _HEADINGS)
-        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for cells in self._cells())
-        return f"{note}<table><tr>{head}</tr>{body}</table>"
+        note = tag("p", tag("em", SIMULATED)) if self.simulated else ""
+        return joined(note, table(_HEADINGS, self._cells()))
 
 
 _MEANS = ("before", "after", "gain", "lm_calls", "tokens", "prompts_changed", "seconds")

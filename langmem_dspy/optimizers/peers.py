@@ -73,7 +73,10 @@ class GEPA(Teleprompter):
                 run.update(run.candidates[0], valset_scores=scores)
             elif texts != prompts:
                 changes = [RevisedPrompt(n, prompts[n], t) for n, t in texts.items() if t != prompts[n]]
-                run.candidates.append(Candidate(1, 1, 0, texts, tuple(changes), {}, scores, True, "GEPA's best"))
+                spent = (usage.lm_calls, usage.tokens, usage.cost)
+                run.candidates.append(
+                    Candidate(1, 1, 0, texts, tuple(changes), {}, scores, True, "GEPA's best", *spent)
+                )
                 run.best = run.candidates[1]
         compiled = with_prompts(student, texts)
         compiled.detailed_results = run.finish(f"budget: {run.meter.spent() or 'metric_calls'}", usage=usage)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import html
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.optimizers.contradictions import Contradiction
+from langmem_dspy.optimizers.frames import Table, frame
 from langmem_dspy.optimizers.lessons import Lesson, origins
+from langmem_dspy.optimizers.showing import results_html, results_rich, revision_html, revision_rich, score_text
 from langmem_dspy.usage import UsageReport
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
     from rich.console import RenderableType
 
-
-_COLUMNS = ("candidate", "from", "changed", "minibatch", "valset", "fate")
+    from langmem_dspy.optimizers.plots import Picture, Spent
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,19 @@ class RevisedPrompt:
     def changed(self) -> bool:
         return self.before != self.after
 
+    def _repr_html_(self) -> str:
+        return revision_html(self)
+
+    def __rich__(self) -> RenderableType:
+        return revision_rich(self)
+
 
 @dataclass(frozen=True)
 class Candidate:
     """A set of prompts that was tried. Scores are in [0, 1], by example id; `score` is the mean on the valset.
 
     `parent` is the index it was made from (None for the student). `score` is None when it was never tried there.
+    `lm_calls`, `tokens` and `cost` (US dollars) are what the run had spent when it was made.
     """
 
     index: int
@@ -52,6 +59,9 @@ class Candidate:
     valset_scores: Mapping[str, float] = field(default_factory=dict)
     accepted: bool = False
     reason: str = ""
+    lm_calls: int = 0
+    tokens: int = 0
+    cost: float = 0.0
 
     @property
     def score(self) -> float | None:
@@ -133,6 +143,13 @@ class DetailedResults:
         """The predictors whose prompts differ between baseline and best."""
         return [name for name, text in self.best.prompts.items() if text != self.baseline.prompts[name]]
 
+    def lineage(self) -> list[Candidate]:
+        """The candidates from the student to the best one, each made from the one before."""
+        line = [self.best]
+        while line[-1].parent is not None:
+            line.append(self.candidates[line[-1].parent])
+        return line[::-1]
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form of all of it."""
         data = asdict(self)
@@ -140,24 +157,15 @@ class DetailedResults:
             plain["score"] = candidate.score
         return {**data, "improvement": self.improvement, "changed": self.changed}
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row per candidate."""
-        import pandas as pd
+    def to_frame(self, of: Table = "candidates") -> pd.DataFrame:
+        """One row per candidate; or per lesson, per validation example (before and after), or per step (its credit)."""
+        return frame(self, of)
 
-        rows = [
-            {
-                "candidate": c.index,
-                "step": c.step,
-                "parent": c.parent,
-                "changed": ", ".join(c.changed),
-                "minibatch": _mean(c.minibatch_scores),
-                "valset": c.score,
-                "accepted": c.accepted,
-                "reason": c.reason,
-            }
-            for c in self.candidates
-        ]
-        return pd.DataFrame(rows)
+    def plot(self, what: Picture | None = None, *, over: Spent = "lm_calls") -> Figure:
+        """Scores over what was spent, credit by step, and each validation example before and after; or one of them."""
+        from langmem_dspy.optimizers.plots import results_figure
+
+        return results_figure(self, what, over)
 
     def diff(self) -> str:
         """The change from baseline to best as a unified diff, prompt by prompt."""
@@ -175,11 +183,8 @@ class DetailedResults:
 
     def introduced_at(self, predictor: str) -> list[tuple[str, int]]:
         """Each line of the best prompt with the step that brought it in (0: the student's own)."""
-        lineage = [self.best]
-        while lineage[-1].parent is not None:
-            lineage.append(self.candidates[lineage[-1].parent])
         steps: dict[str, int] = {}
-        for candidate in reversed(lineage):
+        for candidate in self.lineage():
             for line in candidate.prompts[predictor].split("\n"):
                 steps.setdefault(line, candidate.step)
         return [(line, steps[line]) for line in self.best.prompts[predictor].split("\n")]
@@ -197,85 +202,12 @@ class DetailedResults:
 
     def __repr__(self) -> str:
         return (
-            f"DetailedResults({self.optimizer}, {_score(self.baseline.score)} -> {_score(self.best.score)}, "
+            f"DetailedResults({self.optimizer}, {score_text(self.baseline.score)} -> {score_text(self.best.score)}, "
             f"{len(self.candidates)} candidates, {self.usage.lm_calls} LM calls, stopped: {self.stop_reason})"
         )
 
     def __rich__(self) -> RenderableType:
-        from rich.console import Group
-        from rich.syntax import Syntax
-        from rich.text import Text
-
-        parts: list[RenderableType] = [self._summary(), self._table(), *map(Text, self._lesson_lines())]
-        parts += [Text(line, "yellow") for line in self._contradiction_lines()]
-        if self.changed:
-            parts.append(Syntax(self.diff(), "diff", word_wrap=True))
-        parts += [Text(f"{fault.where}: {fault.message} (x{fault.count})", "yellow") for fault in self.errors]
-        return Group(*parts)
-
-    def _summary(self) -> str:
-        note = "  [yellow](offline simulation: says nothing about real models)[/]" if self.simulated else ""
-        return (
-            f"[bold]{self.optimizer}[/]: valset {_score(self.baseline.score)} -> [bold]{_score(self.best.score)}[/], "
-            f"{self.usage.lm_calls} LM calls ({self.usage.task.lm_calls} task, {self.usage.reflection.lm_calls} "
-            f"reflection), {self.usage.tokens:,} tokens; stopped: {self.stop_reason}{note}"
-        )
-
-    def _table(self) -> RenderableType:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*_COLUMNS, title="Candidates")
-        for row in self._rows():
-            table.add_row(*map(Text, row))  # reasons quote prompts, whose brackets are no markup
-        return table
+        return results_rich(self)
 
     def _repr_html_(self) -> str:
-        note = " <em>Offline simulation: says nothing about real models.</em>" if self.simulated else ""
-        rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in self._rows())
-        head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
-        diffs = "".join(
-            f"<h4>{html.escape(name)}</h4>{prompt_diff_html(self.baseline.prompts[name], self.best.prompts[name])}"
-            for name in self.changed
-        )
-        lessons = "<br>".join(map(html.escape, [*self._lesson_lines(), *self._contradiction_lines()]))
-        lessons = f"<p>{lessons}</p>" if lessons else ""
-        return (
-            f"<div><p><b>{html.escape(self.optimizer)}</b>: valset {_score(self.baseline.score)} &rarr; "
-            f"<b>{_score(self.best.score)}</b>, {self.usage.lm_calls} LM calls, {self.usage.tokens:,} tokens; stopped: "
-            f"{html.escape(self.stop_reason)}.{note}</p><table><tr>{head}</tr>{rows}</table>{lessons}{diffs}</div>"
-        )
-
-    def _lesson_lines(self) -> list[str]:
-        """How many lessons met which fate, and what those in force say."""
-        fates = ", ".join(f"{count} {fate}" for fate, count in Counter(known.fate for known in self.lessons).items())
-        said = [f"  {x.predictor} {x.gain:+.3f} {x.text}" for x in self.lessons if x.fate == "in force"]
-        return [f"Lessons: {fates}", *said] if self.lessons else []
-
-    def _contradiction_lines(self) -> list[str]:
-        if not self.contradictions:
-            return []
-        return ["The feedback contradicts itself:", *(f"  {found}" for found in self.contradictions)]
-
-    def _rows(self) -> Iterator[list[str]]:
-        for c in self.candidates:
-            star = "*" if c.index == self.best_index else ""
-            parent = "" if c.parent is None else str(c.parent)
-            minibatch = _score(_mean(c.minibatch_scores))
-            yield [f"{star}{c.index}", parent, ", ".join(c.changed), minibatch, _score(c.score), c.reason]
-
-
-def prompt_diff_html(before: str, after: str) -> str:
-    """The change of one prompt as coloured lines of self-contained HTML."""
-    colours = {"+": "background:#e6ffec;color:#116329", "-": "background:#ffebe9;color:#82071e", " ": ""}
-    lines = (line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in colours)
-    spans = (f'<div style="{colours[line[0]]}">{html.escape(line)}</div>' for line in lines)
-    return f'<div style="font-family:monospace;white-space:pre-wrap">{"".join(spans)}</div>'
-
-
-def _mean(scores: Mapping[str, float]) -> float | None:
-    return sum(scores.values()) / len(scores) if scores else None
-
-
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+        return results_html(self)

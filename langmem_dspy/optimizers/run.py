@@ -90,7 +90,17 @@ class Run:
     def add(self, step: int, revisions: Sequence[RevisedPrompt]) -> Candidate:
         """A new candidate: the best one's prompts with these revisions."""
         prompts = {**self.best.prompts, **{r.predictor: r.after for r in revisions}}
-        candidate = Candidate(len(self.candidates), step, self.best.index, prompts, tuple(revisions))
+        spent = self.meter.report().whole_run
+        candidate = Candidate(
+            len(self.candidates),
+            step,
+            self.best.index,
+            prompts,
+            tuple(revisions),
+            lm_calls=spent.lm_calls,
+            tokens=spent.tokens,
+            cost=spent.cost,
+        )
         self.candidates.append(candidate)
         return candidate
 

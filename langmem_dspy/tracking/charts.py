@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from langmem_dspy import markup
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 220, 44, 30, 12, 12
 
@@ -42,20 +43,10 @@ def heat_map(credit: Sequence[Mapping[str, float]], predictors: Sequence[str]) -
     """How often each predictor was blamed, by step: 0 white, 1 full; "" if no one ever was."""
     if not any(credit):
         return ""
-    head = "".join(f"<th>{step}</th>" for step in range(1, len(credit) + 1))
-    names = list(dict.fromkeys([*predictors, *(name for shares in credit for name in shares)]))
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}</th>{''.join(_cell(shares.get(name, 0.0)) for shares in credit)}</tr>"
-        for name in names
-    )
-    return f'<div class="wide"><table class="heat"><tr><th>step</th>{head}</tr>{rows}</table></div>'
-
-
-def _cell(share: float) -> str:
-    shade = round(min(max(share, 0.0), 1.0), 2)
-    text = f"{share:.2f}".removeprefix("0") if share else "·"
-    dark = ' class="dark"' if shade > 0.55 else ""
-    return f'<td{dark} style="background:rgba(207,34,46,{shade})" title="{share:.0%} of the minibatch">{text}</td>'
+    names = dict.fromkeys([*predictors, *(name for shares in credit for name in shares)])
+    rows = {name: [shares.get(name, 0.0) for shares in credit] for name in names}
+    table = markup.heat_map("step", range(1, len(credit) + 1), rows, "of the minibatch")
+    return f'<div class="wide">{table}</div>'
 
 
 def _axes(last: int) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 
-from langmem_dspy.optimizers.results import Candidate, DetailedResults
+from langmem_dspy.optimizers.results import DetailedResults
 from langmem_dspy.tracking.charts import heat_map, score_chart
 from langmem_dspy.tracking.diffs import diff_html
 from langmem_dspy.tracking.examples import ExampleRow
@@ -81,7 +81,7 @@ def _prompts(results: DetailedResults) -> str:
         introduced = dict(results.introduced_at(name))
         why = "".join(
             f"<li>step {candidate.step}: {html.escape(revision.rationale)}</li>"
-            for candidate in _lineage(results)
+            for candidate in results.lineage()
             for revision in candidate.revisions
             if revision.predictor == name and revision.changed and revision.rationale
         )
@@ -91,13 +91,6 @@ def _prompts(results: DetailedResults) -> str:
     if kept:
         blocks.append(f'<p class="quiet">Unchanged: {", ".join(map(html.escape, kept))}.</p>')
     return _section("Prompts, before and after", "".join(blocks))
-
-
-def _lineage(results: DetailedResults) -> list[Candidate]:
-    line = [results.best]
-    while line[-1].parent is not None:
-        line.append(results.candidates[line[-1].parent])
-    return line[::-1]
 
 
 def _examples(split: str, rows: list[ExampleRow]) -> str:

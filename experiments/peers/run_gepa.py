@@ -5,6 +5,8 @@ from __future__ import annotations
 import dspy
 from student import CALLS_AT_ONCE, Student, compile_with
 
+PATIENCE = 4  # rollouts, cached ones included, for each that the budget pays for
+
 
 def work(student: Student) -> dspy.Module:
     def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
@@ -22,7 +24,8 @@ def work(student: Student) -> dspy.Module:
     optimizer = dspy.GEPA(
         metric=metric,
         reflection_lm=student.lm,
-        max_metric_calls=10**6,  # the desk stops it
+        # The desk stops it, if it does not run on from its cache for ever once every minibatch is perfect.
+        max_metric_calls=PATIENCE * student.rollouts(1.0),
         num_threads=CALLS_AT_ONCE,
         seed=student.desk.settings["seed"],
         warn_on_score_mismatch=False,

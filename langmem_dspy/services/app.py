@@ -12,7 +12,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
 from langmem_dspy._version import __version__
@@ -28,13 +27,13 @@ from langmem_dspy.services import (
     thread_routes,
 )
 from langmem_dspy.services.gate import Gate
-from langmem_dspy.services.handling import BODIES
 from langmem_dspy.services.keys import KeyFile
 from langmem_dspy.services.ledger import Ledger
 from langmem_dspy.services.limits import Limits
 from langmem_dspy.services.mcp_route import McpRoute
 from langmem_dspy.services.metrics import Metrics
 from langmem_dspy.services.models import Models
+from langmem_dspy.services.openapi import openapi, operation_id
 from langmem_dspy.services.registry import served_graphs
 from langmem_dspy.services.runs import Runs
 from langmem_dspy.services.threads import Threads
@@ -43,6 +42,9 @@ from langmem_dspy.services.wire import Refused, refusal, time_text
 _SWEEP_SECONDS = 30.0
 # What is asked most often is matched first.
 _ROUTERS = (run_routes, store_routes, thread_routes, assistant_routes, system_routes, status_routes, page_routes)
+
+# FastAPI's own pages load their scripts from another host; ours is at /docs.
+_PAGES: dict[str, Any] = {"docs_url": None, "redoc_url": None, "generate_unique_id_function": operation_id}
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Service:
 
 def create_app(service: Service) -> FastAPI:
     """The server as an ASGI app."""
-    app = FastAPI(title="langmem-dspy", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan)
+    app = FastAPI(title="langmem-dspy", version=__version__, lifespan=_lifespan, **_PAGES)
     metrics = Metrics()
     state: Any = app.state
     state.service, state.store, state.limits, state.metrics = service, service.store, service.limits, metrics
@@ -78,7 +80,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(ConflictError, _conflict)
     app.add_middleware(Gate, keys=service.keys, limits=service.limits, metrics=metrics)
-    app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app
 
 
@@ -133,14 +135,3 @@ def _conflict(request: Request, error: Any) -> Response:
 def _bad_parameter(request: Request, error: Any) -> Response:
     told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
     return refusal(422, "; ".join(told))
-
-
-def _schema(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's schema, with the bodies that routes read themselves."""
-    if app.openapi_schema is None:
-        schema = FastAPI.openapi(app)
-        template = "#/components/schemas/{model}"
-        _, bodies = models_json_schema([(one, "validation") for one in BODIES.values()], ref_template=template)
-        schema.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
-        app.openapi_schema = schema
-    return app.openapi_schema

@@ -22,8 +22,11 @@ class PutItem(Body):
     namespace: Labels
     key: str
     value: Document
-    index: Literal[False] | list[str] | None = None
-    ttl: float | None = Field(None, description="minutes")
+    index: Literal[False] | list[str] | None = Field(
+        None,
+        description="what is searched by meaning: null is `content`, else all text; false nothing; a list those paths",
+    )
+    ttl: float | None = Field(None, description="minutes it lives")
 
 
 class DeleteItem(Body):
@@ -32,19 +35,19 @@ class DeleteItem(Body):
 
 
 class SearchItems(Body):
-    namespace_prefix: Labels = []
-    filter: Document | None = None
+    namespace_prefix: Labels = Field([], description="search here and below; [] is everything the caller sees")
+    filter: Document | None = Field(None, description='by fields of the value: {"kind": "a", "n": {"$gte": 1}}')
     limit: Page = 10
     offset: Count = 0
-    query: str | None = None
-    refresh_ttl: bool | None = None
+    query: str | None = Field(None, description="by meaning and words; null gives the newest first")
+    refresh_ttl: bool | None = Field(None, description="begin the ttl of what is found anew; false does not")
     explain: bool = Field(False, description="tell the parts of each score, under `explanation`")
 
 
 class ListNamespaces(Body):
-    prefix: Labels | None = None
-    suffix: Labels | None = None
-    max_depth: Annotated[int, Field(ge=1, le=1000)] | None = None
+    prefix: Labels | None = Field(None, description='"*" stands for any one label')
+    suffix: Labels | None = Field(None, description='"*" stands for any one label')
+    max_depth: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="cut to so many labels")
     limit: Page = 100
     offset: Count = 0
 
@@ -52,19 +55,21 @@ class ListNamespaces(Body):
 class CreateRun(Body):
     """A run of a graph. What this server does not do is refused, not ignored."""
 
-    assistant_id: str
-    input: Any = None
-    config: Document | None = None
-    context: Document | None = None
+    assistant_id: str = Field(description="the name of a graph, or the id of its assistant")
+    input: Any = Field(None, description="what the graph takes; see /assistants/{name}/schemas")
+    config: Document | None = Field(None, description='{"configurable": {"model", "kind", "options", ...}}')
+    context: Document | None = Field(None, description="the same as config.configurable, by its newer name")
     metadata: Document | None = None
-    stream_mode: str | list[str] | None = None
+    stream_mode: str | list[str] | None = Field(None, description="values, updates and others; null is values")
     stream_subgraphs: bool | None = None
     stream_resumable: bool | None = None
-    if_not_exists: Literal["create", "reject"] | None = None
-    multitask_strategy: Literal["reject", "interrupt", "rollback", "enqueue"] | None = None
-    on_disconnect: Literal["cancel", "continue"] | None = None
+    if_not_exists: Literal["create", "reject"] | None = Field(None, description="of the thread; null rejects")
+    multitask_strategy: Literal["reject", "interrupt", "rollback", "enqueue"] | None = Field(
+        None, description="what happens while the thread has another run; null is enqueue"
+    )
+    on_disconnect: Literal["cancel", "continue"] | None = Field(None, description="of who waits; null continues")
     on_completion: Literal["delete", "keep"] | None = None
-    after_seconds: Annotated[float, Field(ge=0, le=31_536_000)] | None = None
+    after_seconds: Annotated[float, Field(ge=0, le=31_536_000)] | None = Field(None, description="begin so much later")
     durability: Literal["sync", "async", "exit"] | None = None
     webhook: Any = None
     command: Any = None

@@ -3,7 +3,7 @@ import { at, element, pretty } from "./page.js";
 
 const schema = await (await fetch("openapi.json")).json();
 
-const resolved = (part) => (part?.$ref ? schema.components.schemas[part.$ref.split("/").pop()] : part);
+const resolved = (part) => (part?.$ref ? part.$ref.split("/").slice(1).reduce((at, name) => at[name], schema) : part);
 
 function kind(part) {
   if (!part || !Object.keys(part).length) return "any";
@@ -24,14 +24,18 @@ function fields(part) {
     row(element("code", {}, name + (required.includes(name) ? " *" : "")), element("code", {}, kind(one)), one.description ?? ""));
 }
 
+const shown = (example) => element("pre", {}, typeof example === "string" ? example : pretty(example));
+
 function content(title, { content: kinds, description, headers } = {}) {
   const made = [element("h3", {}, title), element("p", { className: "faint" }, description ?? "")];
-  for (const name of Object.keys(headers ?? {})) made.push(row(element("code", {}, name), headers[name].description ?? ""));
-  for (const [type, { schema: part, example }] of Object.entries(kinds ?? {})) {
+  const sent = Object.entries(headers ?? {}).map(([name, one]) => row(element("code", {}, name), one.description));
+  if (sent.length) made.push(table(sent));
+  for (const [type, { schema: part, example, examples }] of Object.entries(kinds ?? {})) {
     made.push(element("p", {}, element("code", {}, `${type}: ${kind(part)}`)));
-    const rows = fields(part?.items ?? part);
+    const rows = fields(part?.items ?? part?.anyOf?.[0] ?? part);
     if (rows.length) made.push(table(rows));
-    if (example !== undefined) made.push(element("pre", {}, typeof example === "string" ? example : pretty(example)));
+    if (example !== undefined) made.push(shown(example));
+    for (const [name, { value }] of Object.entries(examples ?? {})) made.push(element("p", {}, name), shown(value));
   }
   return made;
 }
@@ -45,7 +49,11 @@ function operation(path, method, one) {
       row(element("code", {}, part.name + (part.required ? " *" : "")), part.in, element("code", {}, kind(part.schema)), part.description ?? ""))));
   }
   if (one.requestBody) made.append(...content("Body", one.requestBody));
-  for (const [status, answer] of Object.entries(one.responses)) made.append(...content(status, answer));
+  for (const [status, answer] of Object.entries(one.responses)) {
+    if (!answer.$ref) made.append(...content(status, answer));
+  }
+  const refused = Object.entries(one.responses).filter(([, answer]) => answer.$ref);
+  made.append(element("h3", {}, "Refusals"), table(refused.map(([status, answer]) => row(status, resolved(answer).description))));
   return made;
 }
 

@@ -62,7 +62,7 @@ function show(data) {
   at("mlflow").hidden = !data.mlflow;
   if (data.mlflow) at("mlflow").href = data.mlflow;
   at("simulated").hidden = !data.simulation;
-  at("simulated").textContent = data.simulation ? `No model is set: ${data.simulation}.` : "";
+  at("simulated").textContent = data.simulation ? `No model is set, so ${data.simulation}.` : "";
   showNumbers(data);
   showNamespaces(data.store);
   showRuns(data.runs.recent);
@@ -74,7 +74,7 @@ function showNumbers({ store, runs, model, simulation, version, began }) {
     Namespaces: count(store.namespaces),
     "Runs at work": count(runs.running),
     "Runs waiting": count(runs.pending),
-    Model: simulation ? `${model} (simulation)` : model,
+    Model: simulation ? `the offline simulation (${model})` : model,
     Version: version,
     "Up since": new Date(began).toLocaleString(),
   };
@@ -103,7 +103,7 @@ function showRuns(runs) {
   const rows = runs.map((run) => {
     const when = element("time", { dateTime: run.created_at, title: `${run.created_at}\nrun ${run.run_id}` }, new Date(run.created_at).toLocaleTimeString());
     const error = run.error ? `${run.error.error}: ${run.error.message}` : "";
-    return row([when, ""], [run.graph, "name"], [run.status, run.status], [run.seconds.toFixed(2), "number"], [error, "bad"]);
+    return row([when, ""], [run.graph, "name"], [run.status, `state ${run.status}`], [run.seconds.toFixed(2), "number"], [error, "bad"]);
   });
   fill("runs", rows.length ? [head("Began", "Graph", "State", "Seconds", "Error"), ...rows] : [row(["No runs yet.", "faint"])]);
 }
@@ -150,13 +150,15 @@ function found(item) {
     about.unshift(element("meter", { min: 0, max: 1, value: item.score, title: "score" }), element("span", { className: "number" }, score));
   }
   about.push(element("span", { className: "faint" }, new Date(item.updated_at).toLocaleString()));
-  const text = typeof item.value.content === "string" && Object.keys(item.value).length === 1 ? item.value.content : pretty(item.value);
-  const made = element("li", { className: "found" }, element("div", {}, ...about), element("pre", {}, text));
-  if (item.explanation) made.append(element("div", { className: "faint" }, ...Object.entries(item.explanation).map(part)));
-  return made;
+  const { content, ...rest } = typeof item.value.content === "string" ? item.value : { content: pretty(item.value) };
+  const { score, ...parts } = item.explanation ?? {};
+  return element("li", { className: "found" }, element("div", {}, ...about), element("pre", {}, content),
+    element("div", { className: "faint" }, ...Object.entries(rest).map(told)),
+    element("div", { className: "faint", title: "what the score is made of" }, ...Object.entries(parts).map(told)));
 }
 
-const part = ([name, value]) => element("span", {}, `${name} ${typeof value === "number" ? value.toFixed(3) : pretty(value)}`);
+const told = ([name, value]) => element("span", {}, `${name} ${typeof value === "string" ? value : rounded(value)}`);
+const rounded = (value) => (typeof value === "number" && !Number.isInteger(value) ? value.toFixed(3) : JSON.stringify(value));
 
 at("login").onsubmit = (event) => {
   event.preventDefault();

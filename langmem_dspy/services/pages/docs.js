@@ -60,7 +60,7 @@ function operation(path, method, one) {
 at("version").textContent = schema.info.version;
 at("about").append(...(schema.info.description ?? "").split("\n\n").map((text) => element("p", {}, text.replaceAll("`", ""))));
 for (const { name, description } of schema.tags ?? []) {
-  const made = Object.entries(schema.paths).flatMap(([path, methods]) =>
+  const made = Object.entries(schema.paths).sort().flatMap(([path, methods]) =>
     Object.entries(methods).filter(([, one]) => one.tags?.includes(name)).map(([method, one]) => operation(path, method, one)));
   at("operations").append(element("section", {}, element("h2", {}, name), element("p", { className: "faint" }, description), ...made));
 }

@@ -138,6 +138,7 @@ async function search() {
     const taken = `${Math.round(performance.now() - began)} ms`;
     at("told").textContent = items.length ? `${items.length} found in ${taken}${query ? ", best first" : ""}` : `Nothing found (${taken}).`;
     at("found").replaceChildren(...items.map(found));
+    at("told").scrollIntoView({ block: "nearest" });
   } catch (error) {
     trouble(error);
   }

@@ -16,6 +16,7 @@ from langmem_dspy.cli.experiments import run as run_experiment
 from langmem_dspy.cli.mcp import mcp
 from langmem_dspy.cli.memories import memories
 from langmem_dspy.cli.optimize import optimize
+from langmem_dspy.cli.prompts import prompts
 from langmem_dspy.cli.runs import compare, diff, report, show
 from langmem_dspy.cli.serve import keys, serve
 from langmem_dspy.cli.ui import ui
@@ -59,6 +60,7 @@ app.command(show)
 app.command(diff)
 app.command(report)
 app.command(replay)
+app.command(prompts)
 app.command(doctor)
 
 

@@ -121,13 +121,14 @@ def prompt_diff(before: Mapping[str, str], run: LoggedRun) -> Iterator[Renderabl
     for name in changed:
         origins = {origin.line: origin for origin in run.results.why(name)}
         yield f"[bold]{name}[/]"
-        yield _lines(before.get(name, ""), after[name], origins)
+        yield line_diff(before.get(name, ""), after[name], origins)
     kept = [name for name in after if name not in changed]
     if kept:
         yield f"[dim]Unchanged: {', '.join(kept)}.[/]"
 
 
-def _lines(before: str, after: str, origins: Mapping[str, Origin]) -> Text:
+def line_diff(before: str, after: str, origins: Mapping[str, Origin]) -> Text:
+    """Lines gone in red, lines come in green, each with the step that `origins` knows it is from."""
     text = Text()
     for line in difflib.ndiff(before.splitlines(), after.splitlines()):
         sign, said = line[0], line[2:]

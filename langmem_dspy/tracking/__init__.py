@@ -12,12 +12,15 @@ from langmem_dspy.tracking.comparison import compare
 from langmem_dspy.tracking.curves import curve_plot, curves, differences
 from langmem_dspy.tracking.evaluation import Evaluated, evaluate
 from langmem_dspy.tracking.live import Tracking, enable
+from langmem_dspy.tracking.prompt_versions import PromptVersions, RegisteredPrompt
 from langmem_dspy.tracking.reading import LoggedRun, read_run
 from langmem_dspy.tracking.replaying import Replayed, replay
 
 __all__ = [
     "Evaluated",
     "LoggedRun",
+    "PromptVersions",
+    "RegisteredPrompt",
     "Replayed",
     "Tracking",
     "UiServer",

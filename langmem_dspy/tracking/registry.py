@@ -68,7 +68,7 @@ class PromptRegistry:
             return
         linked: list[dict[str, str]] = []
         for predictor, name in prompt_names(program, results.baseline.prompts).items():
-            if all(_can_be_held(name, c.prompts[predictor]) for c in (results.baseline, results.best)):
+            if all(holdable(name, c.prompts[predictor]) for c in (results.baseline, results.best)):
                 used = self._register(name, predictor, history, results)
                 linked += [{"name": name, "version": str(number)} for number in sorted(used)]
             self.progress()
@@ -80,15 +80,22 @@ class PromptRegistry:
         about = {"run_id": event["run_id"], "online_version": event["version"], "score": event.get("after")}
         tags = {key: clean(str(value), 1000) for key, value in about.items() if value is not None}
         for predictor, name in prompt_names(program, event["prompts"]).items():
-            text = _storable(event["prompts"][predictor])
-            if not _can_be_held(name, text):
+            text = event["prompts"][predictor]
+            if not holdable(name, text):
                 continue
-            number = next((v.number for v in self._versions(name, predictor) if v.text == text), None)
-            if number is None:
-                said = clean(f"Online learning, version {event['version']}. {event['reason']}", 4000)
-                number = int(self.client.create_prompt_version(name, text, description=said, tags=tags).version)
+            said = f"Online learning, version {event['version']}. {event['reason']}"
+            number = self.version_of(name, predictor, text, said, tags)
             self.client.set_prompt_alias(name, event["alias"], number)
             self.progress()
+
+    def version_of(self, name: str, predictor: str, text: str, message: str, tags: Mapping[str, str]) -> int:
+        """The number of the version with this very text, which is made if there is none."""
+        text = _storable(text)
+        number = next((v.number for v in self._versions(name, predictor) if v.text == text), None)
+        if number is None:
+            said = clean(message, 4000)
+            number = int(self.client.create_prompt_version(name, text, description=said, tags=dict(tags)).version)
+        return number
 
     def _register(self, name: str, predictor: str, history: RunHistory, results: DetailedResults) -> set[int]:
         """The numbers of the versions that the run began and ended with."""
@@ -149,7 +156,8 @@ class PromptRegistry:
                 version.tags[key] = value
 
 
-def _can_be_held(name: str, text: str) -> bool:
+def holdable(name: str, text: str) -> bool:
+    """Whether the registry takes this text; a warning says where it is too long."""
     if len(text) > MAX_TEXT:
         logger.warning("prompt %s has %d characters and is not registered (limit %d)", name, len(text), MAX_TEXT)
     return bool(text.strip()) and len(text) <= MAX_TEXT

@@ -11,11 +11,13 @@ import concurrent.futures
 import contextlib
 import contextvars
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import dspy
-from dspy.lm15 import Request, Response
+from dspy.clients.backend_selection import select_backend
+from dspy.clients.engines.lm15_engine import AsyncLM15Engine, timeouts_for
+from dspy.lm15 import Request, Response, RouterConfig, UnsupportedFeatureError
 
 from langmem_dspy.errors import RunCancelled
 from langmem_dspy.simulation import is_simulated
@@ -49,11 +51,11 @@ class Calls:
         finally:
             _CURRENT.reset(token)
 
-    def result(self, lm: dspy.BaseLM, request: Request) -> Response:
-        """The reply of `lm`, waited for in this thread. Raises `RunCancelled`."""
+    def result(self, reply: Callable[[Request], Coroutine[Any, Any, Response]], request: Request) -> Response:
+        """What `reply` gives on the event loop, waited for in this thread. Raises `RunCancelled`."""
         with self._lock:
             self.check()
-            call = asyncio.run_coroutine_threadsafe(lm.acall(request, cache=False), self._loop)
+            call = asyncio.run_coroutine_threadsafe(reply(request), self._loop)
             self._under_way.add(call)
         try:
             response: Response = call.result()
@@ -79,6 +81,7 @@ class CancellableEngine:
         self.lm = lm.copy(cache=False, num_retries=0)
         # The simulation computes, and would hold up the event loop.
         self._awaited = not is_simulated(lm)
+        self._native: tuple[asyncio.AbstractEventLoop, AsyncLM15Engine | None] | None = None
 
     @property
     def supports_function_calling(self) -> bool:
@@ -103,11 +106,30 @@ class CancellableEngine:
                 calls.check()
             response: Response = self.lm(request, cache=False)
             return response
-        return calls.result(self.lm, request)
+        return calls.result(self._reply, request)
 
     async def aclose(self) -> None:
+        if self._native is not None and self._native[1] is not None:
+            await self._native[1].aclose()
         if isinstance(self.lm, dspy.LM):
             await self.lm.aclose()
+
+    async def _reply(self, request: Request) -> Response:
+        """The reply, by DSPy's engine alone where it has one of its own for this model.
+
+        The LM around it would look up a price that nobody reads: of a model it does not know, in all of its list, and
+        the first time in the network.
+        """
+        loop = asyncio.get_running_loop()
+        if self._native is None or self._native[0] is not loop:  # connections belong to one loop
+            self._native = loop, _native(self.lm)
+        if (engine := self._native[1]) is not None:
+            try:
+                return await engine.complete(request)
+            except UnsupportedFeatureError:
+                pass  # said before anything is sent; the LM knows another way
+        response: Response = await self.lm.acall(request, cache=False)
+        return response
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CancellableEngine:
         return self
@@ -117,6 +139,23 @@ def cancellable(lm: dspy.BaseLM) -> dspy.LM:
     """`lm`, uncached, with calls that end when their run is cancelled."""
     engine = CancellableEngine(lm)
     return dspy.LM(lm.model, engine=engine, cache=False, num_retries=getattr(lm, "num_retries", 0), **_settings(lm))
+
+
+def _native(lm: dspy.BaseLM) -> AsyncLM15Engine | None:
+    """DSPy's own engine for `lm`, None where the LM is of another class or asks through another library."""
+    if type(lm) is not dspy.LM or not isinstance(lm.engine, str):
+        return None
+    selection = select_backend(lm)
+    if not selection.native or selection.resolution.declared:
+        return None
+    clients, provider = selection.clients, selection.resolution.provider
+    address = clients.get("api_base") or clients.get("base_url")
+    config = RouterConfig(
+        api_keys={provider: clients["api_key"]} if "api_key" in clients else None,
+        base_urls={provider: address} if address else None,
+        timeouts=timeouts_for(clients.get("timeout")),
+    )
+    return AsyncLM15Engine(config, model_type=lm.model_type)
 
 
 def _settings(lm: dspy.BaseLM) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from langmem_dspy.memories.extraction import MemoryManager
     from langmem_dspy.memories.schemas import ExtractedMemory
     from langmem_dspy.memories.search import MemorySearcher
+    from langmem_dspy.memories.showing import memory_table
     from langmem_dspy.memories.with_memory import WithMemory
     from langmem_dspy.memory_factories import (
         create_manage_memory_tool,
@@ -91,6 +92,7 @@ _HOMES = {
     "create_search_memory_tool": "memory_factories",
     "create_thread_extractor": "memory_factories",
     "memory_context": "namespaces",
+    "memory_table": "memories.showing",
 }
 
 __all__ = [
@@ -135,6 +137,7 @@ __all__ = [
     "create_search_memory_tool",
     "create_thread_extractor",
     "memory_context",
+    "memory_table",
 ]
 
 

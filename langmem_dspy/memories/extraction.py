@@ -14,6 +14,7 @@ import dspy
 
 from langmem_dspy.awaiting import awaited
 from langmem_dspy.errors import InputError, ReplyError
+from langmem_dspy.memories.found import Remembered
 from langmem_dspy.memories.known import Shown, read_existing, show
 from langmem_dspy.memories.recalled import without_recalled
 from langmem_dspy.memories.reconcile import Proposed, Rules, State, rejection
@@ -93,7 +94,7 @@ class MemoryManager(dspy.Module):
         """`max_steps` above 1 lets the model go on while it says that it is not finished."""
         state = State(read_existing(existing, self.rules.schemas), self.rules)
         self.work_through(state, read_messages(messages), max_steps)
-        return dspy.Prediction(memories=state.memories(), operations=state.operations(), dropped=state.dropped)
+        return Remembered(memories=state.memories(), operations=state.operations(), dropped=state.dropped)
 
     async def aforward(self, messages: Any, existing: Any = None, max_steps: int = 1) -> dspy.Prediction:
         return await awaited(self.forward, messages, existing, max_steps)

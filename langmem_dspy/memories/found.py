@@ -1,4 +1,4 @@
-"""Predictions that hold store items under the name `items`."""
+"""What memory modules return: Predictions that a notebook shows, some with store items under the name `items`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from typing import Any
 
 import dspy
 
+from langmem_dspy.memories.showing import prediction_html
 from langmem_dspy.records import Item
 
 
-class Found(dspy.Prediction):
+class Remembered(dspy.Prediction):
+    """A Prediction with memories in it."""
+
+    def _repr_html_(self) -> str:
+        return prediction_html(self._store)
+
+
+class Found(Remembered):
     """A Prediction whose `items` attribute is the list of store items.
 
     On a plain Prediction, `items` is the method that gives its fields; DSPy's own calls of it go on to work.

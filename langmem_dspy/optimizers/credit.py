@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import pydantic
@@ -12,9 +12,13 @@ import pydantic
 from langmem_dspy.errors import ReplyError
 from langmem_dspy.messages import escape
 from langmem_dspy.optimizers.prompts import Prompt, as_prompts
+from langmem_dspy.optimizers.showing_runs import credit_html, credit_rich
 from langmem_dspy.optimizers.tracing import Fields, sentences
 from langmem_dspy.optimizers.trajectories import PART, Trajectory, fit, read_trajectories
 from langmem_dspy.replies import Asking
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,16 @@ class Blame:
     name: str
     reason: str
     evidence: tuple[str, ...] = ()
+
+
+class Credit(dspy.Prediction):
+    """`blame` ([Blame]) and `dropped` ([str], names that no prompt has)."""
+
+    def __rich__(self) -> RenderableType:
+        return credit_rich(self.blame, self.dropped)
+
+    def _repr_html_(self) -> str:
+        return credit_html(self.blame, self.dropped)
 
 
 class BlamedPrompt(pydantic.BaseModel):
@@ -68,18 +82,18 @@ class CreditAssigner(dspy.Module):
         names = [prompt["name"] for prompt in named]
         read = read_trajectories(trajectories, names)
         if not read or not named:
-            return dspy.Prediction(blame=[], dropped=[])
+            return Credit(blame=[], dropped=[])
         if len(named) == 1:
             blame = [Blame(names[0], "the only prompt", tuple(t.id for t in read))]
-            return dspy.Prediction(blame=blame, dropped=[])
+            return Credit(blame=blame, dropped=[])
         traced, unclear = blame_by_trace(read, names) if self.by_trace else ([], read)
         try:
             asked = list(self._asked(named, unclear, outline)) if unclear else []
         except ReplyError as error:
             everyone = [Blame(name, f"credit could not be assigned: {error}") for name in names]
-            return dspy.Prediction(blame=everyone, dropped=[str(error)])
+            return Credit(blame=everyone, dropped=[str(error)])
         dropped = [f"no prompt is named {entry.name!r}" for entry in asked if entry.name not in names]
-        return dspy.Prediction(blame=merged([*asked, *traced], read, names), dropped=dropped)
+        return Credit(blame=merged([*asked, *traced], read, names), dropped=dropped)
 
     def _asked(self, prompts: list[Prompt], trajectories: list[Trajectory], outline: str) -> Iterable[Blame]:
         asking = Asking()
@@ -98,7 +112,7 @@ class TraceCredit:
         names = [prompt["name"] for prompt in as_prompts(prompts)]
         read = read_trajectories(trajectories, names)
         traced, unclear = blame_by_trace(read, names)
-        return dspy.Prediction(blame=merged([*traced, *took_part(unclear, names)], read, names), dropped=[])
+        return Credit(blame=merged([*traced, *took_part(unclear, names)], read, names), dropped=[])
 
 
 def took_part(trajectories: Sequence[Trajectory], names: Sequence[str]) -> list[Blame]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.markup import GREEN, Markup, folded, heat_map, joined, table, tag
-from langmem_dspy.optimizers.word_diffs import diff_html, diff_text
+from langmem_dspy.word_diffs import diff_html, diff_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -6,11 +6,10 @@ Three sources, one form: recorded conversations with feedback (`read_trajectorie
 
 from __future__ import annotations
 
-import json
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
@@ -26,6 +25,10 @@ from langmem_dspy.messages import (
     render,
     split_text,
 )
+from langmem_dspy.optimizers.showing_runs import as_text, step_html, step_rich, trajectory_html, trajectory_rich
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _TALK = ("messages", "conversation", "trajectory")  # the keys a trajectory's own content may stand under
 
@@ -38,6 +41,12 @@ class Step:
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any] | None = None
     error: str | None = None
+
+    def _repr_html_(self) -> str:
+        return step_html(self)
+
+    def __rich__(self) -> RenderableType:
+        return step_rich(self)
 
 
 @dataclass(frozen=True)
@@ -62,10 +71,11 @@ class Trajectory:
         said = any(message.content.strip() or message.tool_calls for message in self.messages)
         return said or bool(self.steps) or bool(self.feedback.strip()) or bool(self.predictor_feedback)
 
-    def __rich__(self) -> str:
-        from rich.markup import escape as rich_escape
+    def __rich__(self) -> RenderableType:
+        return trajectory_rich(self)
 
-        return rich_escape(self.render())
+    def _repr_html_(self) -> str:
+        return trajectory_html(self)
 
     def about(self, predictor: str) -> Trajectory:
         """Only that predictor's steps and feedback, and the last step: what came out in the end."""
@@ -102,15 +112,7 @@ def _render_step(step: Step) -> str:
 
 
 def _render_fields(fields: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name}: {escape(_as_text(value))}" for name, value in fields.items())
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if hasattr(value, "model_dump"):
-        value = value.model_dump()
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return "\n".join(f"{name}: {escape(as_text(value))}" for name, value in fields.items())
 
 
 # --- reading ---
@@ -213,7 +215,7 @@ def read_feedback(feedback: Any) -> str:
     if is_message(feedback):
         return render(read_messages(feedback))
     if isinstance(feedback, Mapping):
-        return "\n".join(f"{key}: {_as_text(value)}" for key, value in feedback.items() if value is not None)
+        return "\n".join(f"{key}: {as_text(value)}" for key, value in feedback.items() if value is not None)
     if isinstance(feedback, list | tuple):
         return "\n".join(filter(None, map(read_feedback, feedback)))
     raise MessagesError(
@@ -268,6 +270,6 @@ def _split_step(step: Step, max_tokens: int) -> list[Step]:
 
 def _split_fields(fields: Mapping[str, Any], max_tokens: int) -> Iterator[dict[str, str]]:
     for name, value in fields.items():
-        texts = split_text(_as_text(value), max_tokens // 2)
+        texts = split_text(as_text(value), max_tokens // 2)
         for i, text in enumerate(texts, 1):
             yield {name if len(texts) == 1 else f"{name} ({i} of {len(texts)})": text}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from langmem_dspy.optimizers.word_diffs import SIGNS, DiffLine, diff_lines
+from langmem_dspy.word_diffs import SIGNS, DiffLine, diff_lines
 
 
 def diff_html(before: str, after: str, introduced: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""A prompt before and after, line by line; in a line that was rewritten, word by word. For notebooks and terminals."""
+"""A text before and after, line by line; in a line that was rewritten, word by word. For notebooks and terminals."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class DiffLine:
 def diff_lines(before: str, after: str) -> Iterator[DiffLine]:
     """Every line of both texts, those that were taken out before those that came in their place."""
     old, new = before.splitlines(), after.splitlines()
-    for tag_, i1, i2, j1, j2 in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag_ == "equal":
+    for kind, i1, i2, j1, j2 in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
             yield from (DiffLine("same", (Piece(line),)) for line in old[i1:i2])
         else:
             yield from _changed(old[i1:i2], new[j1:j2])
@@ -86,6 +86,18 @@ def diff_text(before: str, after: str) -> Text:
     return shown
 
 
+def inline_html(before: str, after: str) -> Markup:
+    """One short text and what became of it, as one: what went in `<del>`, what came in `<ins>`."""
+    parts: list[Markup | str] = []
+    for gone, come in _word_pairs(before, after):
+        if gone == come:
+            parts.append(gone)
+            continue
+        parts.append(tag("del", gone, style=f"background:{RED}") if gone else "")
+        parts.append(tag("ins", come, style=f"background:{GREEN}") if come else "")
+    return joined(*parts)
+
+
 def _changed(old: list[str], new: list[str]) -> Iterator[DiffLine]:
     left: list[Pieces] = [(Piece(line),) for line in old]
     right: list[Pieces] = [(Piece(line),) for line in new]
@@ -113,10 +125,13 @@ def _rewritten(old: list[str], new: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def _by_words(old: str, new: str) -> tuple[Pieces, Pieces]:
+    pairs = list(_word_pairs(old, new))
+    left = (Piece(gone, gone != come) for gone, come in pairs if gone)
+    return tuple(left), tuple(Piece(come, gone != come) for gone, come in pairs if come)
+
+
+def _word_pairs(old: str, new: str) -> Iterator[tuple[str, str]]:
+    """Both texts in the same number of parts; parts that are the same stand for themselves."""
     a, b = _WORD.findall(old), _WORD.findall(new)
-    left: list[Piece] = []
-    right: list[Piece] = []
-    for tag_, i1, i2, j1, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        left.append(Piece("".join(a[i1:i2]), tag_ != "equal"))
-        right.append(Piece("".join(b[j1:j2]), tag_ != "equal"))
-    return tuple(piece for piece in left if piece.text), tuple(piece for piece in right if piece.text)
+    for _, i1, i2, j1, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        yield "".join(a[i1:i2]), "".join(b[j1:j2])

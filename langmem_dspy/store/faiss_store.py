@@ -35,6 +35,7 @@ from langmem_dspy.store.requests import Prepared, prepare, query_of, scope_of
 from langmem_dspy.store.rows import to_item, to_namespace, to_path, to_revision
 from langmem_dspy.store.scratch import ScratchItems, ScratchVectors
 from langmem_dspy.store.search import Ranking, reordered, search
+from langmem_dspy.store.showing import store_html
 from langmem_dspy.store.snapshots import Snapshots
 from langmem_dspy.store.values import check_key
 from langmem_dspy.store.vectors import Vectors, embedder_name, open_vectors
@@ -177,6 +178,9 @@ class FaissStore(BatchStore):
     def __repr__(self) -> str:
         place = "in memory" if self.path is None else repr(str(self.path))
         return f"{type(self).__name__}({place}, {self.embedder!r})"
+
+    def _repr_html_(self) -> str:
+        return store_html(self)
 
     def _read(self, op: Op) -> Any:
         if isinstance(op, GetOp):

@@ -48,14 +48,14 @@ class BareSqlite:
             self.seq += 1
             now = int(time.time() * 1e6)
             revisions.append((self.seq, 1, key, 1, 1, now, now, json.dumps(value)))
-            heads.append((1, key, self.seq))
+            heads.append((1, key, self.seq, now))
             vectors.append((self.seq, vector.tobytes()))
             words.append((self.seq, value["content"]))
         self.sql.executemany(
             "INSERT INTO revisions (seq, ns, key, version, action, at, created, value) VALUES (?,?,?,?,?,?,?,?)",
             revisions,
         )
-        self.sql.executemany("INSERT INTO heads (ns, key, seq) VALUES (?, ?, ?)", heads)
+        self.sql.executemany("INSERT INTO heads (ns, key, seq, version, created) VALUES (?, ?, ?, 1, ?)", heads)
         self.sql.executemany("INSERT INTO vectors_1 VALUES (?, ?)", vectors)
         self.sql.executemany("INSERT INTO words (rowid, content) VALUES (?, ?)", words)
         self.sql.execute("COMMIT")

@@ -195,7 +195,7 @@ class FaissStore(BatchStore):
         path, key = to_path(check_namespace(op.namespace)), check_key(op.key)
         with self._reading() as (reader, _):
             last = reader.last(path, key)
-            if last is None or last.seq is None:
+            if last is None or not last.live:
                 return None
             row = reader.rows([last.seq])[last.seq]
             expires = reader.expiries([row]).get(row.seq)
@@ -209,7 +209,9 @@ class FaissStore(BatchStore):
         # The lock first: a state of the log older than the index's would make it begin anew.
         with self._index.lock, self._reading() as (reader, status):
             self._index.follow(reader, status)
-            index, past = self._index, reader.past(scope.as_of) if scope.as_of < scope.now else None
+            index, past = self._index, None
+            if scope.as_of < scope.now:
+                past = index.past(reader, scope.as_of, scope.prefix)
             if past is not None:
                 index, reader = index.aside(), past
             found = search(op, scope, query, index, reader, ranking.pool)
@@ -222,7 +224,7 @@ class FaissStore(BatchStore):
     def _refresh(self, items: Sequence[SearchItem]) -> None:
         with self._items.read() as reader:
             lasts = [(item, reader.last(to_path(item.namespace), item.key)) for item in items]
-            rows = reader.rows([last.seq for _, last in lasts if last is not None and last.seq is not None])
+            rows = reader.rows([last.seq for _, last in lasts if last is not None and last.live])
         self._items.touch([(row.path, row.key, row.ttl) for row in rows.values() if row.ttl is not None])
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:

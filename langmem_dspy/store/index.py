@@ -20,7 +20,7 @@ from langmem_dspy.store.growing import Blocks
 from langmem_dspy.store.quantized import Quantized, Stopped, build
 from langmem_dspy.store.reader import Reader, Status
 from langmem_dspy.store.rows import PUT
-from langmem_dspy.store.shard import Shard
+from langmem_dspy.store.shard import ALWAYS, Shard
 from langmem_dspy.store.snapshots import Snapshots, Stamp
 from langmem_dspy.store.vectors import Vectors
 
@@ -43,6 +43,8 @@ class Index:
         self._background = Background(self)
         self._quantizes = True
         self._given_up: set[str] = set()
+        # When something was last replaced or deleted, of what is in the log until a seq.
+        self._replaced, self._replaced_until = -ALWAYS, 0
 
     def follow(self, reader: Reader, status: Status) -> None:
         """Bring every shard in memory to `status`, the state that `reader` sees."""
@@ -54,6 +56,12 @@ class Index:
         elif status.seq > known.seq and self._shards:
             self._apply(reader, known.seq)
         self._status = status
+
+    def past(self, reader: Reader, time: int, prefix: str) -> Reader | None:
+        """Reads what was held at `time`; None if that is what is held now. Call `follow` before."""
+        known, self._replaced_until = self._replaced_until, self._status.seq
+        self._replaced = max(self._replaced, reader.last_replacement(known))
+        return reader.past(time, prefix) if self._replaced > time else None
 
     def shard(self, path: str, reader: Reader) -> Shard:
         """The shard of a namespace, read from a snapshot or the database if it is not in memory."""

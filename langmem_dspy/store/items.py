@@ -128,49 +128,52 @@ class _Transaction:
 
     def run(self, writes: Sequence[Write]) -> list[int | None]:
         revisions: list[tuple[object, ...]] = []
-        heads: dict[tuple[int, str], tuple[int, int | None] | None] = {}
+        newest: dict[tuple[int, str], tuple[Last, int | None]] = {}
+        back: list[tuple[int, str]] = []
         seqs: list[int | None] = []
         if len(writes) > 1 and self._fallback is None:
             self._look_up(writes)
         for write in writes:
             ns, last = self._namespace(write.path), self._last(write.path, write.key)
             self._check_version(write, last)
-            if write.value is None and (last is None or last.seq is None):
+            if write.value is None and (last is None or not last.live):
                 seqs.append(None)
                 continue
-            row, head = self._revision(ns, write, last)
+            if last is not None and not last.live:
+                back.append((ns, write.key))
+            row, newest[ns, write.key] = self._revision(ns, write, last)
             revisions.append(row)
-            heads[ns, write.key] = head
             seqs.append(self._seq)
         self._sql.executemany(_INSERT, revisions)
-        self._write_heads(heads)
+        self._write_newest(newest, back)
         return seqs
 
-    def _revision(
-        self, ns: int, write: Write, last: Last | None
-    ) -> tuple[tuple[object, ...], tuple[int, int | None] | None]:
+    def _revision(self, ns: int, write: Write, last: Last | None) -> tuple[tuple[object, ...], tuple[Last, int | None]]:
         self._seq += 1
         live = write.value is not None
         version = 1 if last is None else last.version + 1
         at = self._now if write.at is None else write.at
         created = write.created
         if created is None:
-            created = at if last is None or last.seq is None else last.created
-        self._known[write.path, write.key] = Last(self._seq if live else None, version, created)
+            created = at if last is None or not last.live else last.created
+        self._known[write.path, write.key] = newest = Last(self._seq, version, created, live)
         row = (
             self._seq, ns, write.key, version, PUT if live else self._removal, at, created,
             None if last is None else last.seq, write.valid_from, write.valid_to, write.ttl, write.indexed,
             write.provenance, write.value, write.terms,
         )  # fmt: skip
-        if not live:
-            return row, None
-        return row, (self._seq, None if write.ttl is None else self._now + int(write.ttl * _MINUTE))
+        return row, (newest, None if write.ttl is None else self._now + int(write.ttl * _MINUTE))
 
-    def _write_heads(self, heads: dict[tuple[int, str], tuple[int, int | None] | None]) -> None:
-        if held := [(*place, *head) for place, head in heads.items() if head is not None]:
+    def _write_newest(
+        self, newest: dict[tuple[int, str], tuple[Last, int | None]], back: Sequence[tuple[int, str]]
+    ) -> None:
+        if back:
+            self._sql.executemany("DELETE FROM gone WHERE ns = ? AND key = ?", back)
+        if held := [(*place, *last[:3], expires) for place, (last, expires) in newest.items() if last.live]:
             self._sql.executemany(_HOLD, held)
-        if gone := [place for place, head in heads.items() if head is None]:
-            self._sql.executemany("DELETE FROM heads WHERE ns = ? AND key = ?", gone)
+        if gone := [(*place, last.seq, last.version) for place, (last, _) in newest.items() if not last.live]:
+            self._sql.executemany("DELETE FROM heads WHERE ns = ? AND key = ?", [row[:2] for row in gone])
+            self._sql.executemany("INSERT INTO gone (ns, key, seq, version) VALUES (?, ?, ?, ?)", gone)
 
     def _namespace(self, path: str) -> int:
         ns = self._found.get(path) or self._made.get(path)
@@ -191,21 +194,19 @@ class _Transaction:
             keys.setdefault(write.path, []).append(write.key)
         for path, some in keys.items():
             self._known.update({(path, key): None for key in some})
-            for key, seq, version, action, created in self._sql.execute(
-                _LAST_OF, (orjson.dumps(some).decode(), self._namespace(path))
-            ):
-                self._known[path, key] = Last(seq if action == PUT else None, version, created)
+            for key, *last in self._sql.execute(_LAST_OF, (orjson.dumps(some).decode(), self._namespace(path))):
+                self._known[path, key] = Last(*last)
 
     def _last(self, path: str, key: str) -> Last | None:
         if (path, key) in self._known:
             return self._known[path, key]
         row = self._sql.execute(_LAST, (self._namespace(path), key)).fetchone()
         if row is not None:
-            return Last(row[0] if row[2] == PUT else None, row[1], row[3])
+            return Last(*row)
         return None if self._fallback is None else self._fallback(path, key)
 
     def _check_version(self, write: Write, last: Last | None) -> None:
-        found = last.version if last is not None and last.seq is not None else 0
+        found = last.version if last is not None and last.live else 0
         if write.if_version is not None and write.if_version != found:
             raise ConflictError(
                 f"{to_namespace(write.path)!r} {write.key!r} is at version {found}, not {write.if_version}: "
@@ -217,14 +218,18 @@ _STATE = (
     "SELECT (SELECT ifnull(max(seq), 0) FROM revisions), (SELECT min(expires) FROM heads WHERE expires IS NOT NULL)"
 )
 _DUE = "SELECT n.path, h.key FROM heads h JOIN namespaces n ON n.id = h.ns WHERE h.expires <= ?"
-_LAST = "SELECT seq, version, action, created FROM revisions WHERE ns = ? AND key = ? ORDER BY version DESC LIMIT 1"
+_LAST = (
+    "SELECT seq, version, created, 1 FROM heads WHERE ns = ?1 AND key = ?2 "
+    "UNION ALL SELECT seq, version, 0, 0 FROM gone WHERE ns = ?1 AND key = ?2"
+)
 _LAST_OF = (
-    "SELECT r.key, r.seq, r.version, r.action, r.created FROM json_each(?1) k CROSS JOIN revisions r ON r.ns = ?2 "
-    "AND r.key = k.value AND r.version = (SELECT max(version) FROM revisions WHERE ns = ?2 AND key = k.value)"
+    "SELECT h.key, h.seq, h.version, h.created, 1 FROM json_each(?1) k CROSS JOIN heads h ON h.ns = ?2 "
+    "AND h.key = k.value UNION ALL "
+    "SELECT g.key, g.seq, g.version, 0, 0 FROM json_each(?1) k CROSS JOIN gone g ON g.ns = ?2 AND g.key = k.value"
 )
 _HOLD = (
-    "INSERT INTO heads (ns, key, seq, expires) VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (ns, key) DO UPDATE SET seq = excluded.seq, expires = excluded.expires"
+    "INSERT INTO heads (ns, key, seq, version, created, expires) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (ns, key) DO "
+    "UPDATE SET seq = excluded.seq, version = excluded.version, created = excluded.created, expires = excluded.expires"
 )
 _INSERT = (
     "INSERT INTO revisions (seq, ns, key, version, action, at, created, replaces, valid_from, valid_to, ttl, indexed, "

@@ -67,6 +67,7 @@ def compact(items: Items, vectors: Vectors, snapshots: Snapshots | None, keep_hi
                 "DELETE FROM revisions WHERE seq NOT IN (SELECT seq FROM heads) "
                 "AND seq < (SELECT max(seq) FROM revisions)"
             )
+            sql.execute("DELETE FROM gone WHERE seq NOT IN (SELECT seq FROM revisions)")
         sql.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
     if snapshots is not None:
         snapshots.remove_all()
@@ -111,12 +112,16 @@ def load(file: str | Path, write: Callable[[Sequence[PutOp]], Any]) -> int:
 
 _FAULTS = (
     ("a head points at no revision that holds a value", "SELECT count(*) FROM heads h LEFT JOIN revisions r ON "
-     "r.seq = h.seq WHERE r.seq IS NULL OR r.action <> 1 OR r.value IS NULL OR r.ns <> h.ns OR r.key <> h.key"),
-    ("a head is not the newest revision of its key", "SELECT count(*) FROM heads h JOIN revisions r ON r.seq = h.seq "
-     "JOIN revisions later ON later.ns = h.ns AND later.key = h.key AND later.version > r.version"),
-    ("a newest revision holds a value and is no head", "SELECT count(*) FROM revisions r WHERE r.action = 1 AND NOT "
-     "EXISTS (SELECT 1 FROM revisions later WHERE later.ns = r.ns AND later.key = r.key AND later.version > r.version) "
-     "AND NOT EXISTS (SELECT 1 FROM heads h WHERE h.seq = r.seq)"),
+     "r.seq = h.seq WHERE r.seq IS NULL OR r.action <> 1 OR r.value IS NULL OR (r.ns, r.key) <> (h.ns, h.key)"),
+    ("a deleted key points at no deletion", "SELECT count(*) FROM gone g LEFT JOIN revisions r ON "
+     "r.seq = g.seq WHERE r.seq IS NULL OR r.action = 1 OR (r.ns, r.key) <> (g.ns, g.key)"),
+    ("a key is both there and deleted", "SELECT count(*) FROM heads JOIN gone USING (ns, key)"),
+    ("a revision is not known by its key, or newer than is known", "SELECT count(*) FROM revisions r "
+     "LEFT JOIN heads h ON h.ns = r.ns AND h.key = r.key LEFT JOIN gone g ON g.ns = r.ns AND g.key = r.key "
+     "WHERE ifnull(ifnull(h.version, g.version), 0) < r.version "
+     "OR (ifnull(h.version, g.version) = r.version AND ifnull(h.seq, g.seq) <> r.seq)"),
+    ("a revision replaces another key's or a newer one", "SELECT count(*) FROM revisions r "
+     "JOIN revisions p ON p.seq = r.replaces WHERE (p.ns, p.key) <> (r.ns, r.key) OR p.version >= r.version"),
     ("a revision is of no namespace", "SELECT count(*) FROM revisions WHERE ns NOT IN (SELECT id FROM namespaces)"),
 )  # fmt: skip
 

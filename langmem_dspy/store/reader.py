@@ -15,6 +15,7 @@ _COLUMNS = (
 )
 _CHUNKS = (1, 16, 512)
 _AFTER_ALL = "\U0010ffff"
+_NEVER = -(2**62)
 
 
 class Status(NamedTuple):
@@ -31,11 +32,12 @@ class Status(NamedTuple):
 
 
 class Last(NamedTuple):
-    """The newest revision of a key; `seq` is None where that is a deletion."""
+    """The newest revision of a key: a deletion if it is not `live`, and then `created` tells nothing."""
 
-    seq: int | None
+    seq: int
     version: int
     created: int
+    live: bool
 
 
 class Change(NamedTuple):
@@ -71,19 +73,26 @@ class Reader:
         self._live = "heads"
         if until is not None:
             self._live = (
-                f"(SELECT ns, key, seq, NULL AS expires FROM revisions a WHERE a.seq <= {until} AND a.action = {PUT} "
-                "AND NOT EXISTS (SELECT 1 FROM revisions b WHERE b.ns = a.ns AND b.key = a.key "
-                f"AND b.version = a.version + 1 AND b.seq <= {until}))"
+                f"(SELECT ns, key, seq, NULL AS expires FROM heads WHERE seq <= {until} UNION ALL "
+                f"SELECT b.ns, b.key, b.seq, NULL FROM revisions a CROSS JOIN revisions b ON b.seq = a.replaces "
+                f"WHERE a.seq > {until} AND b.seq <= {until} AND b.action = {PUT})"
             )
 
-    def past(self, time: int) -> Reader | None:
-        """Reads what the log held at `time`; None if nothing was replaced or deleted since."""
-        if not self._sql.execute(
-            "SELECT EXISTS (SELECT 1 FROM revisions WHERE at > ? AND replaces IS NOT NULL)", (time,)
-        ).fetchone()[0]:
+    def last_replacement(self, since: int) -> int:
+        """When something was replaced or deleted last, of what was written after the seq `since`."""
+        found: int = self._sql.execute(
+            "SELECT ifnull(max(at), ?) FROM revisions WHERE seq > ? AND replaces IS NOT NULL", (_NEVER, since)
+        ).fetchone()[0]
+        return found
+
+    def past(self, time: int, prefix: str) -> Reader | None:
+        """Reads what the namespaces at and below `prefix` held at `time`; None if that is what they hold now."""
+        self._sql.execute("CREATE TEMP TABLE IF NOT EXISTS stood (newest INTEGER PRIMARY KEY, seq INTEGER NOT NULL)")
+        self._sql.execute("DELETE FROM temp.stood")
+        if not self._sql.execute(_STOOD, (time, prefix, prefix + _AFTER_ALL)).rowcount:
             return None
         reader = Reader(self._sql, self._until)
-        reader._live = _held_at(time)
+        reader._live = _HELD
         return reader
 
     def status(self) -> Status:
@@ -115,13 +124,11 @@ class Reader:
 
     def last(self, path: str, key: str) -> Last | None:
         row = self._sql.execute(
-            "SELECT seq, version, action, created FROM revisions WHERE ns = (SELECT id FROM namespaces WHERE path = ?) "
-            "AND key = ? AND seq <= ? ORDER BY version DESC LIMIT 1",
+            f"{_CHAIN} SELECT r.seq, r.version, r.created, r.action = {PUT} FROM chain c CROSS JOIN revisions r "
+            "ON r.seq = c.seq WHERE r.seq <= ?3 LIMIT 1",
             (path, key, self._bound),
         ).fetchone()
-        if row is None:
-            return None
-        return Last(row[0] if row[2] == PUT else None, row[1], row[3])
+        return None if row is None else Last(*row)
 
     def rows(self, seqs: Sequence[int]) -> dict[int, Row]:
         found = {}
@@ -204,8 +211,8 @@ class Reader:
 
     def history(self, path: str, key: str) -> list[Row]:
         rows = self._sql.execute(
-            f"SELECT {_COLUMNS} FROM revisions r JOIN namespaces n ON n.id = r.ns "
-            "WHERE n.path = ? AND r.key = ? AND r.seq <= ? ORDER BY r.version",
+            f"{_CHAIN} SELECT {_COLUMNS} FROM chain c CROSS JOIN revisions r ON r.seq = c.seq "
+            "JOIN namespaces n ON n.id = r.ns WHERE r.seq <= ?3 ORDER BY r.version",
             (path, key, self._bound),
         )
         return [Row(*row) for row in rows]
@@ -224,28 +231,33 @@ class Reader:
         return 2**62 if self._until is None else self._until
 
 
-# Of each key what stood there at a time, or what was written since where nothing did. Where the newest revision says
-# itself when it holds, that one alone counts: it may be a late correction.
-_STOOD = (
-    "{x}.at <= {time} AND {x}.action = {put} AND NOT EXISTS (SELECT 1 FROM revisions later WHERE later.ns = {x}.ns "
-    "AND later.key = {x}.key AND later.version = {x}.version + 1 AND later.at <= {time})"
+# The revisions of a key, newest first.
+_CHAIN = (
+    "WITH RECURSIVE place(ns, key) AS (SELECT id, ?2 FROM namespaces WHERE path = ?1), chain(seq) AS ("
+    "SELECT h.seq FROM place p JOIN heads h ON h.ns = p.ns AND h.key = p.key UNION ALL "
+    "SELECT g.seq FROM place p JOIN gone g ON g.ns = p.ns AND g.key = p.key UNION ALL "
+    "SELECT r.replaces FROM chain c JOIN revisions r ON r.seq = c.seq WHERE r.replaces IS NOT NULL)"
 )
-_TIMED = (
-    "EXISTS (SELECT 1 FROM heads t JOIN revisions u ON u.seq = t.seq WHERE t.ns = {x}.ns AND t.key = {x}.key "
-    "AND (u.valid_from IS NOT NULL OR u.valid_to IS NOT NULL))"
+# Of each key what stood there at a time, where that is not what is newest; nothing where nothing stood. Where the
+# newest revision says itself when it holds, that one alone counts: it may be a late correction.
+_STOOD = f"""
+WITH RECURSIVE searched(ns) AS (SELECT id FROM namespaces WHERE path >= ?2 AND path < ?3),
+newest(seq) AS (
+    SELECT h.seq FROM searched s CROSS JOIN heads h ON h.ns = s.ns
+    UNION ALL SELECT g.seq FROM searched s CROSS JOIN gone g ON g.ns = s.ns
+),
+back(newest, seq) AS (
+    SELECT r.seq, r.replaces FROM newest n CROSS JOIN revisions r ON r.seq = n.seq
+    WHERE r.at > ?1 AND (r.action <> {PUT} OR (r.valid_from IS NULL AND r.valid_to IS NULL))
+    UNION ALL SELECT b.newest, r.replaces FROM back b CROSS JOIN revisions r ON r.seq = b.seq WHERE r.at > ?1
 )
-
-
-def _held_at(time: int) -> str:
-    """Heads as of `time`, in the place of the table of heads."""
-    old, new = ({"x": x, "time": int(time), "put": PUT} for x in ("r", "h"))
-    stood, before = _STOOD.format(**old), "SELECT 1 FROM revisions r WHERE r.ns = h.ns AND r.key = h.key AND "
-    return (
-        f"(SELECT h.ns, h.key, h.seq, h.expires FROM heads h WHERE {_TIMED.format(**new)} OR NOT EXISTS "
-        f"({before}{stood}) UNION ALL "
-        f"SELECT r.ns, r.key, r.seq, NULL FROM revisions r WHERE {stood} AND NOT {_TIMED.format(**old)})"
-    )
-
+INSERT INTO temp.stood SELECT b.newest, b.seq FROM back b CROSS JOIN revisions r ON r.seq = b.seq
+WHERE r.at <= ?1 AND r.action = {PUT}
+"""
+_HELD = """(
+    SELECT ns, key, seq, expires FROM heads WHERE seq NOT IN (SELECT newest FROM temp.stood)
+    UNION ALL SELECT r.ns, r.key, r.seq, NULL FROM temp.stood s CROSS JOIN revisions r ON r.seq = s.seq
+)"""
 
 _NS = "SELECT id FROM namespaces WHERE path = ?"
 

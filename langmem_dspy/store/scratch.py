@@ -16,6 +16,7 @@ from langmem_dspy.errors import StoreError
 from langmem_dspy.store.items import Items, Write
 from langmem_dspy.store.reader import Addition, Change, Last, Reader, Status
 from langmem_dspy.store.rows import Row
+from langmem_dspy.store.shard import ALWAYS
 from langmem_dspy.store.vectors import Vectors, activate, make_generation
 
 
@@ -64,8 +65,8 @@ class LayeredReader(Reader):
     def __init__(self, below: Reader, above: Reader, fork: Status):
         self._below, self._above, self._fork = below, above, fork
 
-    def past(self, time: int) -> Reader | None:
-        return None  # to be tried out is what holds now; past revisions are asked of the store itself
+    def last_replacement(self, since: int) -> int:
+        return -ALWAYS  # to be tried out is what holds now; past revisions are asked of the store itself
 
     def status(self) -> Status:
         below, above = self._below.status(), self._above.status()

@@ -181,18 +181,3 @@ def test_what_says_itself_when_it_holds_counts_alone(store, clock):
     clock.pass_minutes(1)
     assert [item.value["content"] for item in store.search(ANN, query="Ann", as_of=then)] == ["Ann lives in Rome"]
     assert store.search(ANN, query="Ann", as_of=then - timedelta(days=10)) == []
-
-
-def test_a_store_made_before_searches_of_the_past_is_taken_along(tmp_path, clock):
-    import sqlite3
-
-    with FaissStore(tmp_path / "s", clock=clock) as store:
-        store.put(ANN, "k", {"content": "one"})
-        then = moment(clock)
-        store.put(ANN, "k", {"content": "two"})
-    with sqlite3.connect(tmp_path / "s" / "memories.sqlite") as sql:
-        sql.executescript("DROP INDEX revisions_replacing; PRAGMA user_version = 1")
-    sql.close()
-    clock.pass_minutes(1)
-    with FaissStore(tmp_path / "s", clock=clock) as store:
-        assert [item.value["content"] for item in store.search(ANN, as_of=then)] == ["one"]

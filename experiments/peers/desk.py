@@ -20,6 +20,7 @@ from dspy.lm15 import BillingError, Request, Response
 from langmem_dspy.simulation import Endpoint, SimulatedEngine
 from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.questions import read
+from langmem_dspy.simulation.rules import Rule
 from langmem_dspy.simulation.worlds import World
 
 
@@ -52,13 +53,20 @@ class CountingEngine(SimulatedEngine):
                 raise BillingError(f"the budget of {self.budget} calls is spent", status=402)
             self.lm_calls += 1
         response = super().complete(request)
-        said = f"{response.text or ''} {' '.join(str(call.input) for call in response.tool_calls)}"
-        there = set(find_rules(read(request).text))
-        new = [rule for rule in find_rules(said) if rule not in there | {known.general for known in there}]
+        said = f"{response.text or ''}\n{' '.join(str(call.input) for call in response.tool_calls)}"
+        new = _untold(said, read(request).text)
         with self._account:
             self.tokens += (response.usage.input_tokens or 0) + (response.usage.output_tokens or 0)
             self.leaks += map(str, new)
         return response
+
+
+def _untold(said: str, asked: str) -> list[Rule]:
+    """The rules in a reply that are not in its request; a line that is quoted from there word for word has none."""
+    there = set(find_rules(asked))
+    words = " ".join(asked.split())
+    own = "\n".join(line for line in said.splitlines() if " ".join(line.split()) not in words)
+    return [rule for rule in find_rules(own) if rule not in there | {known.general for known in there}]
 
 
 class Rolling:

@@ -32,6 +32,7 @@ from langmem_dspy.tracking.measures import (
 from langmem_dspy.tracking.registry import PromptRegistry
 from langmem_dspy.tracking.saved_view import COLOR_TAG, free_color, ship_view
 from langmem_dspy.tracking.spool import Spool
+from langmem_dspy.tracking.traces import link_traces
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -189,6 +190,8 @@ class Delivery:
             return  # a late score changes the page, but is no second end
         if self.registry:
             PromptRegistry(client, experiment_id, self._run, self._progress).register(self.history, self._program)
+        link_traces(client, experiment_id, self.history.run_id, self._run)
+        self._progress()
         ship_view(client, experiment_id, priced=bool(summary_of(self.history)["lm/cost_usd"]))
         client.set_terminated(self._run, ending[0], end_time=ending[1])
         self._ended = ending

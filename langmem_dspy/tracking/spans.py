@@ -1,4 +1,7 @@
-"""Traces of `mlflow.dspy.autolog()` with the predictors' own names, where MLflow calls every one "Predict.forward"."""
+"""Traces of `mlflow.dspy.autolog()` with the run they belong to, and the predictors' own names.
+
+MLflow itself calls every predictor "Predict.forward", and knows nothing of the run.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,14 @@ from weakref import WeakKeyDictionary
 import dspy
 from dspy.utils.callback import BaseCallback
 
+from langmem_dspy.tracking.traces import tell_trace
+
 
 class PredictorNames(BaseCallback):
     """Names a predictor's span as the program around it does: `classify` rather than `Predict.forward`.
 
-    Does nothing unless autolog is on. Works whichever of the two callbacks comes first: MLflow's span is the current
-    one at the start if its callback went first, else at the end.
+    Tells the trace its run by the way. Does nothing unless autolog is on. Works whichever of the two callbacks comes
+    first: MLflow's span is the current one at the start if its callback went first, else at the end.
     """
 
     def __init__(self) -> None:
@@ -32,11 +37,13 @@ class PredictorNames(BaseCallback):
             self._rename(instance)
         else:
             self._learn(instance)
+        tell_trace()
 
     def on_module_end(self, call_id: str, outputs: Any | None, exception: BaseException | None = None) -> None:
         predictor = self._open.pop(call_id, None)
         if predictor is not None:
             self._rename(predictor)
+            tell_trace()
 
     def _learn(self, program: dspy.Module) -> None:
         """The outermost module that runs is seen first, so its names are the ones that stay."""

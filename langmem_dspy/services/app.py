@@ -34,7 +34,7 @@ from langmem_dspy.services.mcp_route import McpRoute
 from langmem_dspy.services.metrics import Metrics
 from langmem_dspy.services.models import Models
 from langmem_dspy.services.openapi import openapi, operation_id
-from langmem_dspy.services.registry import served_graphs
+from langmem_dspy.services.registry import served_graphs, warm
 from langmem_dspy.services.runs import Runs
 from langmem_dspy.services.threads import Threads
 from langmem_dspy.services.wire import Refused, refusal, time_text
@@ -92,11 +92,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.runs = runs
     app.state.metrics.watch_runs(lambda: runs.under_way, runs.ended)
     runs.recover()
+    warming = asyncio.create_task(asyncio.to_thread(warm))
     sweeping = asyncio.create_task(_sweep(ledger))
     try:
         yield
     finally:
         sweeping.cancel()
+        await warming
         await app.state.mcp.stop()
         await runs.drain()
         await service.models.aclose()

@@ -44,6 +44,13 @@ class Graphs(dict[str, Graph]):
         return self.get(assistant) or next((one for one in self.values() if one.assistant_id == assistant), None)
 
 
+def warm() -> None:
+    """Load what the graphs are made of, for which the first run would wait otherwise."""
+    import langmem_dspy.graphs
+    import langmem_dspy.graphs.prompts
+    import langmem_dspy.graphs.semantic  # noqa: F401
+
+
 async def _extract_memories(input: Any, config: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
     from langmem_dspy.graphs import semantic
 

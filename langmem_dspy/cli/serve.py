@@ -20,6 +20,15 @@ KeysPath = Annotated[Path, Parameter(name="--keys", env_var="LANGMEM_DSPY_KEYS")
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class ServedModel(OneModelOptions):
+    """Which model answers where a caller names none; the environment may say it too."""
+
+    model: Annotated[str | None, Parameter(env_var="LANGMEM_DSPY_MODEL")] = None
+    api_base: Annotated[str | None, Parameter(env_var="LANGMEM_DSPY_API_BASE")] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class LimitOptions:
     """How much the server takes on.
 
@@ -37,11 +46,11 @@ class LimitOptions:
         Seconds that runs have to end in when the server is told to stop. The next start takes up those that did not.
     """
 
-    rate: float = 1000.0
-    runs_at_once: int = 32
-    queue: int = 1000
-    run_seconds: float = 600.0
-    drain_seconds: float = 30.0
+    rate: Annotated[float, Parameter(env_var="LANGMEM_DSPY_RATE")] = 1000.0
+    runs_at_once: Annotated[int, Parameter(env_var="LANGMEM_DSPY_RUNS_AT_ONCE")] = 32
+    queue: Annotated[int, Parameter(env_var="LANGMEM_DSPY_QUEUE")] = 1000
+    run_seconds: Annotated[float, Parameter(env_var="LANGMEM_DSPY_RUN_SECONDS")] = 600.0
+    drain_seconds: Annotated[float, Parameter(env_var="LANGMEM_DSPY_DRAIN_SECONDS")] = 30.0
 
     def limits(self) -> Limits:
         from langmem_dspy.services.limits import Limits
@@ -62,7 +71,7 @@ def serve(
     port: Annotated[int, Parameter(env_var="LANGMEM_DSPY_PORT")] = 2024,
     store: Annotated[Path, Parameter(env_var="LANGMEM_DSPY_STORE")] = Path("memories"),
     keys: Annotated[Path | None, Parameter(env_var="LANGMEM_DSPY_KEYS")] = None,
-    models: OneModelOptions = OneModelOptions(),
+    models: ServedModel = ServedModel(),
     allow_model: Annotated[tuple[str, ...], Parameter(env_var="LANGMEM_DSPY_ALLOW_MODELS", negative=())] = (),
     limits: LimitOptions = LimitOptions(),
     mlflow: Annotated[str | None, Parameter(env_var="MLFLOW_TRACKING_URI")] = None,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from langmem_dspy.services.bodies import CountAssistants, ListVersions, SearchAssistants
 from langmem_dspy.services.handling import graph_of, takes
 from langmem_dspy.services.registry import Graph
-from langmem_dspy.services.wire import answer, only, read
+from langmem_dspy.services.wire import answer, only, paged, read
 
 router = APIRouter(prefix="/assistants", tags=["assistants"])
 
@@ -23,7 +23,8 @@ async def search_assistants(request: Request) -> Response:
     found = [_view(request, graph) for graph in _matching(request, body)]
     if body.sort_by is not None:
         found.sort(key=lambda one: str(one[body.sort_by or "name"]), reverse=body.sort_order == "desc")
-    return answer([only(one, body.select) for one in found[body.offset : body.offset + body.limit]])
+    page, headers = paged(found, body.limit, body.offset)
+    return answer([only(one, body.select) for one in page], 200, headers)
 
 
 @router.post("/count", openapi_extra=takes(CountAssistants))

@@ -28,7 +28,7 @@ class McpRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if find_spec("mcp") is None:
-            raise Refused(501, "this server was installed without MCP: pip install 'langmem-dspy[mcp]'")
+            raise Refused(422, "this server was installed without MCP: pip install 'langmem-dspy[mcp]'")
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
         # One caller going away must not undo what others wait for.

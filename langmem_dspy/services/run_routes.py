@@ -130,10 +130,11 @@ async def join_run(
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}/stream")
+@router.get("/runs/{run_id}/stream", include_in_schema=False)  # LangGraph's JavaScript SDK, given no thread
 async def join_run_stream(
     request: Request,
-    thread_id: ThreadId,
     run_id: RunId,
+    thread_id: ThreadId | None = None,
     stream_mode: Annotated[list[str] | None, Query()] = None,
     cancel_on_disconnect: bool = False,
 ) -> Response:
@@ -181,8 +182,9 @@ async def _begun(request: Request, body: CreateRun, thread_id: uuid.UUID | None)
     return run
 
 
-def _found(request: Request, thread_id: uuid.UUID, run_id: uuid.UUID) -> Run:
-    return runs_of(request).find(tenant_of(request), str(thread_id), str(run_id))
+def _found(request: Request, thread_id: uuid.UUID | None, run_id: uuid.UUID) -> Run:
+    thread = None if thread_id is None else str(thread_id)
+    return runs_of(request).find(tenant_of(request), thread, str(run_id))
 
 
 def _view(request: Request, run: Run) -> dict[str, Any]:

@@ -31,6 +31,7 @@ _NOT_OFFERED = (
 )
 
 
+@router.head("/ok", include_in_schema=False)  # as balancers ask
 @router.get("/ok")
 async def ok(request: Request) -> Response:
     """Whether the server is up and its store answers."""

@@ -18,8 +18,8 @@ from langmem_dspy.services.bodies import (
     UpdateThread,
 )
 from langmem_dspy.services.handling import ThreadId, runs_of, takes, tenant_of, threads_of, uuid_text
-from langmem_dspy.services.threads import Row, state_view, view
-from langmem_dspy.services.wire import Refused, answer, only, read
+from langmem_dspy.services.threads import Row, state_view, ttl_view, view
+from langmem_dspy.services.wire import Refused, answer, only, paged, read
 
 router = APIRouter(prefix="/threads", tags=["threads"])
 
@@ -41,7 +41,8 @@ async def search_threads(request: Request) -> Response:
     body = await read(request, SearchThreads)
     if body.extract:
         raise Refused(422, "extract: not offered by this server; select values instead")
-    return answer(threads_of(request).search(tenant_of(request), body))
+    page, headers = paged(threads_of(request).search(tenant_of(request), body), body.limit, body.offset)
+    return answer([only(view(row), body.select) for row in page], 200, headers)
 
 
 @router.post("/count", openapi_extra=takes(CountThreads))
@@ -62,9 +63,10 @@ async def prune_threads(request: Request) -> Response:
 
 
 @router.get("/{thread_id}")
-async def get_thread(request: Request, thread_id: ThreadId) -> Response:
-    """A thread."""
-    return answer(view(threads_of(request).find(tenant_of(request), str(thread_id))))
+async def get_thread(request: Request, thread_id: ThreadId, include: str = "") -> Response:
+    """A thread; with `include=ttl` also when it will be forgotten."""
+    row = threads_of(request).find(tenant_of(request), str(thread_id))
+    return answer({**view(row), "ttl": ttl_view(row)} if "ttl" in include.split(",") else view(row))
 
 
 @router.patch("/{thread_id}", openapi_extra=takes(UpdateThread))

@@ -14,7 +14,7 @@ from langmem_dspy.services.auth import Tenant
 from langmem_dspy.services.bodies import CountThreads, CreateThread, SearchThreads, Ttl
 from langmem_dspy.services.ledger import Ledger, Statement
 from langmem_dspy.services.run import Run
-from langmem_dspy.services.wire import Refused, dumps, only, time_text
+from langmem_dspy.services.wire import Refused, dumps, time_text
 
 _INSERT = (
     "INSERT INTO threads (tenant, id, created, updated, metadata, vals, status, expires) "
@@ -63,12 +63,14 @@ class Threads:
         )
         return view(self.find(tenant, identifier))
 
-    def search(self, tenant: Tenant, body: SearchThreads) -> list[dict[str, Any]]:
+    def search(self, tenant: Tenant, body: SearchThreads) -> list[Row]:
+        """All that are asked for, in order; which page of them is the caller's business."""
         order, way = _ORDERS.get(body.sort_by or "", "updated"), "ASC" if body.sort_order == "asc" else "DESC"
         found = self._matching(tenant, body, f"{order} {way}, id")
         if body.ids is not None:
-            found = [row for row in found if row["id"] in set(body.ids)]
-        return [only(view(row), body.select) for row in found[body.offset : body.offset + body.limit]]
+            wanted = set(body.ids)
+            found = [row for row in found if row["id"] in wanted]
+        return found
 
     def count(self, tenant: Tenant, body: CountThreads) -> int:
         return len(self._matching(tenant, body, "id"))
@@ -191,6 +193,14 @@ def view(row: Row) -> dict[str, Any]:
         "values": None if row["vals"] is None else orjson.loads(row["vals"]),
         "interrupts": {},
     }
+
+
+def ttl_view(row: Row) -> dict[str, Any] | None:
+    """When a thread will be forgotten, `ttl_minutes` from now; None where it is kept."""
+    if row["expires"] is None:
+        return None
+    left = max(0.0, row["expires"] - time.time()) / 60
+    return {"strategy": "delete", "ttl_minutes": round(left, 2), "expires_at": time_text(row["expires"])}
 
 
 def state_view(identifier: str, state: Row | None) -> dict[str, Any]:

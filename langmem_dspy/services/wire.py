@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.services.limits import Limits
 
 B = TypeVar("B", bound=BaseModel)
+T = TypeVar("T")
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 _LARGEST = 2**63
@@ -37,6 +39,13 @@ def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None)
     return Response(dumps(value), status, headers, "application/json")
 
 
+def paged(found: Sequence[T], limit: int, offset: int) -> tuple[Sequence[T], dict[str, str]]:
+    """One page of what was found; and the headers that tell how much there is, and where the next page begins."""
+    page, end = found[offset : offset + limit], offset + limit
+    headers = {"X-Pagination-Total": str(len(found))}
+    return page, {**headers, "X-Pagination-Next": str(end)} if end < len(found) else headers
+
+
 def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     return answer({"detail": detail}, status, headers)
 
@@ -58,6 +67,10 @@ def checked(value: Any, model: type[B], where: str = "") -> B:
 
 async def read_json(request: Request) -> Any:
     """The body as JSON that a store can hold; None where it is empty. Raises `Refused`."""
+    if (coding := request.headers.get("content-encoding", "identity")) != "identity":
+        raise Refused(
+            415, f"send the body as it is; {coding[:20]!r} is not unpacked here", {"Accept-Encoding": "identity"}
+        )
     body = await request.body()
     if not body.strip():
         return None

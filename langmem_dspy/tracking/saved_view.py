@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from langmem_dspy.tracking.measures import RUN_ID_TAG
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -48,8 +50,8 @@ _COLUMNS = {
     "tags.`stop_reason`": 150,
     "attributes.`Dataset`": 300,
 }
-_VALIDATION = "Validation: the best score by what it cost, and each candidate"
-_TRAIN, _HELD_OUT = "Train: each step's minibatch, before and after its revision", "Held-out examples, before and after"
+_VALIDATION = "Validation, by cost and by step"
+_TRAIN, _HELD_OUT = "Train, step by step", "Held-out examples"
 # MLflow makes a section of each prefix and fills it with a chart per metric; open are those that answer a question.
 _SECTIONS = {_VALIDATION: True, _TRAIN: True, _HELD_OUT: True, "predictor_credit": True}
 _CLOSED = ("eval", "heldout", "lm", "run", "step")
@@ -105,7 +107,7 @@ def view_state(*, priced: bool) -> dict[str, Any]:
     """What MLflow's page reads: how runs are searched and ordered, the table's columns, the charts."""
     sections = {**_SECTIONS, **dict.fromkeys(_CLOSED, False)}
     return {
-        "searchFilter": "",
+        "searchFilter": f"tags.`{RUN_ID_TAG}` != ''",  # optimizers alone: evaluations have a page of their own
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "startTime": "ALL",

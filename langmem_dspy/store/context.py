@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from langmem_dspy.store.growing import Column
 from langmem_dspy.store.rows import load_provenance
 
 if TYPE_CHECKING:
@@ -19,10 +21,10 @@ _NOWHERE = -1
 class Context:
     """Where the slots of a shard stand in their threads."""
 
-    def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
-        self.threads: list[int] = []
-        self.positions: list[int] = []
+    def __init__(self, names: Sequence[str] = (), threads: Column | None = None, positions: Column | None = None):
+        self._codes: dict[str, int] = {name: code for code, name in enumerate(names)}
+        self.threads = threads or Column([], np.int32)  # by slot, as codes
+        self.positions = positions or Column([], np.int64)
         self._links: tuple[int, list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]]] | None = None
 
     def append(self, provenance: str | None) -> None:
@@ -54,16 +56,20 @@ class Context:
         """Whether no slot is of any thread."""
         return not self._codes
 
+    @property
+    def names(self) -> list[str]:
+        """The threads, in the order of their codes."""
+        return list(self._codes)
+
     def fork(self) -> Context:
-        forked = Context()
-        forked._codes = dict(self._codes)
-        forked.threads, forked.positions = list(self.threads), list(self.positions)
-        return forked
+        return Context(
+            self.names, *(Column(column.array, column.array.dtype) for column in (self.threads, self.positions))
+        )
 
     def _linked(self, alive: NDArray[np.bool_]) -> list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]]:
-        if self._links is not None and self._links[0] == len(self.threads):
+        if self._links is not None and self._links[0] == self.threads.size:
             return self._links[1]
-        threads, positions = np.array(self.threads), np.array(self.positions)
+        threads, positions = self.threads.array, self.positions.array
         slots = np.flatnonzero(alive & (threads != _NOWHERE))
         slots = slots[np.lexsort((slots, positions[slots], threads[slots]))]
         links = []
@@ -72,5 +78,5 @@ class Context:
             distance = positions[theirs] - positions[ours]
             near = (threads[ours] == threads[theirs]) & (distance <= _REACH)
             links.append((ours[near], theirs[near], _SHARES[distance[near]].astype(np.float32)))
-        self._links = (len(self.threads), links)
+        self._links = (self.threads.size, links)
         return links

@@ -60,6 +60,23 @@ class Postings:
         self._worded, self._length = 0, 0.0
         self._load(list(packed))
 
+    @classmethod
+    def over(cls, arrays: Sequence[NDArray[Any]]) -> Postings:
+        """Postings of what `arrays` gave, which are read and never written."""
+        postings = cls()
+        postings._terms, postings._starts, postings._slots, postings._counts, lengths = arrays
+        postings.lengths = Column.over(lengths)
+        postings._worded, postings._length = int(np.count_nonzero(lengths)), float(lengths.sum(dtype=np.float64))
+        return postings
+
+    def arrays(self, n: int) -> tuple[NDArray[Any], ...]:
+        """All that is known of the first `n` slots: terms, where the slots of each start, slots, counts, lengths."""
+        if self._waiting:
+            self._merge()
+        kept = self._slots < n
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])[self._starts]
+        return self._terms, starts, self._slots[kept], self._counts[kept], self.lengths.array[:n]
+
     def append(self, packed: bytes) -> None:
         ids, counts = unpack_terms(packed)
         slot = self.lengths.size

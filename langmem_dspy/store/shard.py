@@ -6,7 +6,7 @@ anew. So a deletion costs the same at any size, one search never sees half of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,9 @@ class Shard:
         self.owners = Column([], np.int64)
         self.postings: Postings | None = None
         self.context: Context | None = None
+        # Both as a snapshot has them, and the words of what was added since; until they are asked for.
+        self.saved_words: Callable[[], tuple[Postings, Context] | None] | None = None
+        self._added_words: list[tuple[bytes, str | None]] = []
         self.fields = Fields()
         self.quantized: Quantized | None = None
         self.dead = self.without_vector = 0
@@ -64,6 +67,8 @@ class Shard:
         if self.postings is not None and self.context is not None:
             self.postings.append(row.terms)
             self.context.append(row.provenance)
+        elif self.saved_words is not None:
+            self._added_words.append((row.terms, row.provenance))
         if self.fields:
             self.fields.append(row.value)
 
@@ -82,6 +87,14 @@ class Shard:
     def need_words(self, reader: Reader) -> None:
         """Read the postings and the threads, unless they are there."""
         if self.postings is not None:
+            return
+        saved, self.saved_words = self.saved_words and self.saved_words(), None
+        added, self._added_words = self._added_words, []
+        if saved is not None:
+            self.postings, self.context = saved
+            for terms, provenance in added:
+                self.postings.append(terms)
+                self.context.append(provenance)
             return
         words = {seq: (terms, provenance) for seq, terms, provenance in reader.words(self.path)}
         ordered = [words.get(seq, (b"", None)) for seq in self.ids.array.tolist()]
@@ -138,6 +151,7 @@ class Shard:
         forked.more = self.more and self.more.fork()
         forked.postings = self.postings and self.postings.fork()
         forked.context = self.context and self.context.fork()
+        forked.saved_words, forked._added_words = self.saved_words, list(self._added_words)
         forked.fields = self.fields.fork()
         return forked
 

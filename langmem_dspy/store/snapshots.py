@@ -7,21 +7,19 @@ the database holds: a file that is missing, cut off or another's is thrown away 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import mmap
-import os
 import time
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from langmem_dspy.store.checked_files import aside, checksum, read_parts, sync_folder, write_parts
+from langmem_dspy.store.context import Context
 from langmem_dspy.store.growing import Blocks, Column, FileRows
+from langmem_dspy.store.lexical import Postings
 from langmem_dspy.store.quantized import Quantized, fine_index
 from langmem_dspy.store.shard import ALWAYS, Shard
 
@@ -31,10 +29,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _KINDS: tuple[Any, ...] = (np.int64, np.bool_, np.bool_, np.int64, np.int64)
+# Terms, where the slots of each start, slots, counts, lengths; and of threads: codes, positions.
+_POSTINGS: tuple[Any, ...] = (np.uint64, np.int64, np.int32, np.uint8, np.float32)
+_CONTEXT: tuple[Any, ...] = (np.int32, np.int64)
 _ROWS = 10_000  # at a time
-_PAGE = 512  # words of 8 bytes
 _ABANDONED = 3600  # seconds after which a file that was never finished is a killed process's
-_MAGIC = b"langmem_dspy.4\n\x00"
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,11 @@ class Snapshots:
         name, n = f"{_prefix(stamp.path, stamp.generation)}{stamp.seq:020}", quantized.size
         vectors = self.folder / f"{name}.vectors"
         _write_vectors(vectors, shard.vectors, n)
+        if shard.postings is not None and shard.context is not None:
+            _write_words(self.folder / f"{name}.words", shard.postings, shard.context, n)
         # The codes come last: where they are, the others are whole.
         _write_codes(self.folder / f"{name}.codes", shard, quantized, stamp)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         self._remove_older(stamp, name)
         try:
             return FileRows(vectors, n, stamp.width), _mapped_index(vectors.with_suffix(".fine"))
@@ -77,10 +78,12 @@ class Snapshots:
         """The shard of a namespace as it was saved, its vectors left in their file; None if none can be trusted."""
         for file in sorted(self.folder.glob(f"{_prefix(path, generation)}*.codes"), reverse=True):
             try:
-                header, parts = _parts(_mapped(file))
+                header, parts = read_parts(file)
                 stamp = Stamp(**header["stamp"])
                 if (stamp.path, stamp.generation, stamp.epoch) == (path, generation, epoch):
-                    return _shard(stamp, header, parts, file.with_suffix(".vectors")), stamp
+                    shard = _shard(stamp, header, parts, file.with_suffix(".vectors"))
+                    shard.saved_words = partial(_words, file.with_suffix(".words"), stamp.size)
+                    return shard, stamp
             except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # RuntimeError is FAISS's
                 logger.warning("%s is not used (%s); its namespace is read from the database", file.name, error)
         return None
@@ -102,13 +105,16 @@ class Snapshots:
         problems = []
         for file in sorted(self.folder.glob("*.codes")) if self.folder.is_dir() else []:
             try:
-                header, _ = _parts(_mapped(file))
+                header, _ = read_parts(file)
                 stamp = Stamp(**header["stamp"])
-                if _checksum(file.with_suffix(".index")) != header["index"]:
+                if checksum(file.with_suffix(".index")) != header["index"]:
                     raise ValueError("its index has another checksum")
             except (OSError, ValueError, KeyError, TypeError):
                 problems.append(f"{file.name} is damaged; it is not used")
                 continue
+            words = file.with_suffix(".words")
+            if words.exists() and _words(words, stamp.size) is None:
+                problems.append(f"{words.name} is damaged; it is not used")
             for kind, size in ((".vectors", stamp.size * stamp.width * 4), (".fine", header["fine"])):
                 other = file.with_suffix(kind)
                 if not other.exists() or other.stat().st_size != size:
@@ -140,7 +146,7 @@ def _shard(stamp: Stamp, header: dict[str, Any], parts: list[memoryview], vector
 
 def _quantized(stamp: Stamp, header: dict[str, Any], vectors: Path) -> Quantized:
     codes, fine = vectors.with_suffix(".index"), vectors.with_suffix(".fine")
-    if _checksum(codes) != header["index"]:
+    if checksum(codes) != header["index"]:
         raise ValueError("its index has another checksum")
     if fine.stat().st_size != header["fine"]:
         raise ValueError("its one-byte codes are cut off")
@@ -148,6 +154,24 @@ def _quantized(stamp: Stamp, header: dict[str, Any], vectors: Path) -> Quantized
     if index.ntotal != stamp.size or index.d != stamp.width:
         raise ValueError("the index does not fit the vectors")
     return Quantized(index, stamp.size, _mapped_index(fine))
+
+
+def _words(file: Path, n: int) -> tuple[Postings, Context] | None:
+    """The postings and threads of the first `n` slots; None if they were not saved, or cannot be trusted."""
+    if not file.exists():
+        return None
+    try:
+        header, parts = read_parts(file)
+        kinds = (*_POSTINGS, *_CONTEXT)
+        *postings, threads, positions = (
+            np.require(np.frombuffer(part, kind), None, "A") for part, kind in zip(parts, kinds, strict=True)
+        )
+        if not len(postings[-1]) == len(threads) == len(positions) == n:
+            raise ValueError("the columns do not fit each other")
+        return Postings.over(postings), Context(header["threads"], Column.over(threads), Column.over(positions))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is not used (%s); the words are read from the database", file.name, error)
+        return None
 
 
 def _mapped_index(file: Path) -> Any:
@@ -161,7 +185,7 @@ def _column(array: NDArray[Any]) -> Column:
 
 
 def _write_vectors(target: Path, vectors: Blocks, n: int) -> None:
-    with _aside(target) as file:
+    with aside(target) as file:
         for start in range(0, n, _ROWS):
             file.write(vectors.take(np.arange(start, min(n, start + _ROWS))).tobytes())
     _write_index(target.with_suffix(".fine"), fine_index(vectors, n))
@@ -170,7 +194,7 @@ def _write_vectors(target: Path, vectors: Blocks, n: int) -> None:
 def _write_index(target: Path, index: Any) -> None:
     import faiss
 
-    with _aside(target) as file:
+    with aside(target) as file:
         faiss.write_index(index, file.name)
 
 
@@ -181,80 +205,18 @@ def _write_codes(target: Path, shard: Shard, quantized: Quantized, stamp: Stamp)
     columns = [shard.ids, shard.alive, shard.has_vector, *times]
     more = shard.more.all().tobytes() if shard.more is not None else b""
     parts = [shard.owners.array.tobytes(), more, *(column.array[:n].tobytes() for column in columns)]
-    facts = {
-        "stamp": asdict(stamp),
-        "index": _checksum(index),
-        "fine": target.with_suffix(".fine").stat().st_size,
-        "sizes": [len(part) for part in parts],
-    }
-    header, checksum = json.dumps(facts).encode(), 0
-    header += b" " * (-len(header) % 8)  # what is mapped after it is aligned
-    with _aside(target) as file:
-        file.write(_MAGIC + len(header).to_bytes(8, "little") + header)
-        for part in parts:
-            file.write(part)
-            checksum = _folded(part, checksum)
-        file.write(zlib.crc32(header, checksum).to_bytes(4, "little"))
+    fine = target.with_suffix(".fine").stat().st_size
+    write_parts(target, {"stamp": asdict(stamp), "index": checksum(index), "fine": fine}, parts)
 
 
-def _checksum(file: Path) -> int:
-    return _folded(_mapped(file))
-
-
-def _folded(data: Any, checksum: int = 0) -> int:
-    """The CRC of the sums of the pages of `data`: it notices what is damaged, lost or misplaced at memory's speed."""
-    view = memoryview(data)
-    n = len(view) // (8 * _PAGE)
-    sums = np.frombuffer(view, np.uint64, n * _PAGE).reshape(n, _PAGE).sum(axis=1, dtype=np.uint64)
-    return zlib.crc32(view[8 * _PAGE * n :], zlib.crc32(sums.tobytes(), checksum))
-
-
-def _mapped(file: Path) -> mmap.mmap:
-    with file.open("rb") as opened:
-        return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _parts(data: mmap.mmap) -> tuple[dict[str, Any], list[memoryview]]:
-    if data[: len(_MAGIC)] != _MAGIC:
-        raise ValueError("not a snapshot")
-    view, at = memoryview(data), len(_MAGIC) + 8
-    size = int.from_bytes(view[at - 8 : at], "little")
-    raw = view[at : at + size]
-    header = json.loads(bytes(raw))
-    at += size
-    parts, checksum = [], 0
-    for length in header["sizes"]:
-        parts.append(view[at : at + length])
-        checksum = _folded(parts[-1], checksum)
-        at += length
-    if bytes(view[at:]) != zlib.crc32(raw, checksum).to_bytes(4, "little"):
-        raise ValueError("its checksum does not fit")
-    return header, parts
+def _write_words(target: Path, postings: Postings, context: Context, n: int) -> None:
+    columns = [*postings.arrays(n), context.threads.array[:n], context.positions.array[:n]]
+    parts = [
+        column.astype(kind, copy=False).tobytes() for column, kind in zip(columns, (*_POSTINGS, *_CONTEXT), strict=True)
+    ]
+    write_parts(target, {"threads": context.names}, parts)
 
 
 def _prefix(path: str, generation: int) -> str:
     # Labels may hold what a file name cannot, and may be longer than one.
     return f"{hashlib.blake2b(path.encode(), digest_size=12).hexdigest()}-{generation}-"
-
-
-@contextmanager
-def _aside(target: Path) -> Iterator[BinaryIO]:
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # only there can a folder be opened to sync its entries
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

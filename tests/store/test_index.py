@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import langmem_dspy.store.index as index_module
-from langmem_dspy.records import PutOp
+from langmem_dspy.records import Provenance, PutOp
 from langmem_dspy.store import FaissStore, quantized
+from langmem_dspy.store.reader import Reader
 
 ANN = ("memories", "ann")
 WIDTH, N = 64, 3000
@@ -171,6 +172,43 @@ def test_the_index_files_may_be_lost_or_damaged_and_nothing_changes(tmp_path, sm
         store.wait()
         assert store.check() == []  # a good one was written in its place
         assert [nearest(store, q) for q in vectors[:20]] == before
+
+
+@pytest.mark.parametrize("damage", ["none", "delete", "truncate", "flip", "foreign"])
+def test_a_reopened_shard_has_its_words_from_their_file(tmp_path, small_limits, vectors, monkeypatch, damage):
+    def search(store):
+        return [(i.key, i.score) for q in vectors[:9] for i in store.search(ANN, query="number seven", query_vector=q)]
+
+    def texts(store, numbers):
+        def op(i):
+            talk = Provenance(thread=f"t{i // 50}", messages=(i % 50,))
+            value = {"n": i, "content": f"number {'seven' if i % 7 == 0 else i}"}
+            return PutOp(ANN, f"k{i:05}", value, vector=vectors[i], provenance=talk)
+
+        store.batch([op(i) for i in numbers])
+
+    with FaissStore(tmp_path / "s", embedder=embedder) as store:
+        texts(store, range(N - 20))
+        search(store)
+        store.wait()
+        texts(store, range(N - 20, N))
+        store.delete(ANN, "k00007")
+        store.put(ANN, "k00014", {"n": 14, "content": "number one"}, vector=vectors[14])
+        before = search(store)
+    file = next((tmp_path / "s" / "index").glob("*.words"))
+    data = file.read_bytes()
+    if damage == "delete":
+        file.unlink()
+    elif damage != "none":
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        file.write_bytes({"truncate": data[:-9], "flip": flipped, "foreign": b"something else"}[damage])
+    asked, read = [], Reader.words
+    monkeypatch.setattr(Reader, "words", lambda reader, path: asked.append(path) or read(reader, path))
+    with FaissStore(tmp_path / "s", embedder=embedder) as store:
+        assert bool(store.check()) is (damage not in ("none", "delete"))
+        assert search(store) == before
+        assert bool(asked) is (damage != "none")
 
 
 def test_a_reopened_shard_knows_what_was_written_since(tmp_path, small_limits, vectors):

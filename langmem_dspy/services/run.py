@@ -50,6 +50,7 @@ class Run:
     attempts: int = 0
     result: bytes | None = None
     rolled_back: bool = False
+    told_to_end: bool = False
     after: Run | None = None
     calls: Calls | None = None
     task: asyncio.Task[None] | None = None

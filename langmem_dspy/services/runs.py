@@ -105,7 +105,8 @@ class Runs:
         run.rolled_back = run.rolled_back or rollback
         if run.calls is not None:
             run.calls.cancel(reason)
-        elif run.task is not None:
+        elif run.task is not None and not run.told_to_end:  # once: a second time would break off its ending
+            run.told_to_end = True
             run.task.cancel(reason)
 
     async def delete(self, run: Run) -> None:

@@ -7,6 +7,7 @@ waves is looked at in ever smaller groups, since a model shown one case overlook
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,23 +15,22 @@ from functools import partial
 
 import dspy
 
-from langmem_dspy.errors import BudgetExhausted, ReplyError
+from langmem_dspy.errors import BudgetExhausted
 from langmem_dspy.optimizers.acceptance import Effect, Verdict
+from langmem_dspy.optimizers.doubts import doubted, doubtful, harmed, needed
+from langmem_dspy.optimizers.drafting import looked_at, placed, set_aside, shown_runs
 from langmem_dspy.optimizers.lessons import Draft, Ledger, Lesson
-from langmem_dspy.optimizers.parts import DEMOS, demo_line
 from langmem_dspy.optimizers.prompts import Prompt, is_frozen
-from langmem_dspy.optimizers.proposing import drafts_by
 from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
 from langmem_dspy.optimizers.rollouts import Rollout, in_threads
 from langmem_dspy.optimizers.run import mean, scores_of
 from langmem_dspy.optimizers.search import Search
 from langmem_dspy.optimizers.tracing import Fields
-from langmem_dspy.optimizers.trajectories import Trajectory
-from langmem_dspy.optimizers.trials import doubted, doubtful, try_lessons
+from langmem_dspy.optimizers.trials import try_lessons
 from langmem_dspy.optimizers.validation import Validation, check_student
 
 SHOWN_AT_ONCE = (6, 3, 1)  # trajectories in one request, by how often the training examples have been gone through
-LOOKS = 3  # requests about the same trajectories, while each brings something new
+PATIENCE = 2  # times to go through the training examples in vain before giving up
 DOUBTS = 6  # lessons in force to test against examples that keep failing, in one step
 
 
@@ -40,6 +40,8 @@ class LessonSearch(Search):
 
     board: dict[str, Rollout] = field(default_factory=dict)  # the latest scored rollout of each training example
     learned: bool = True  # whether the last step changed anything
+    rounds: int = 0  # how often the training examples have been gone through
+    dry: int = 0  # of these, the last that taught nothing
     in_force_before: tuple[int, ...] = ()  # lessons, when the step began
 
     def __post_init__(self) -> None:
@@ -78,16 +80,27 @@ class LessonSearch(Search):
 
     def _waves(self) -> Iterator[tuple[list[str], int]]:
         """The examples of each step, and how many to show at once; the same again while they teach something."""
-        names = list(self.run.task.trainset)
-        waves = self._batches(random.Random(self.seed).sample(names, len(names)))
-        for shown in SHOWN_AT_ONCE:
-            for wave in waves:
-                stale = [name for name in wave if name not in self.board or (self.board[name].score or 0) < 1]
-                for name in stale:
-                    self.board.pop(name, None)
+        luck = random.Random(self.seed)
+        waiting = luck.sample(list(self.run.task.trainset), len(self.run.task.trainset))
+        for shown in itertools.cycle(SHOWN_AT_ONCE):
+            before = self.ledger.in_force
+            for wave in self._batches(waiting):
                 self.learned = True
                 while self.learned:
                     yield wave, shown
+            self.rounds += 1
+            self.dry = self.dry + 1 if self.ledger.in_force == before else 0
+            failing = [name for name in self.run.task.trainset if self._may_teach(name)]
+            if self.dry > PATIENCE or (self.dry and not failing):
+                return
+            # Where nothing more was learned from what had failed, what once went well is looked at again too.
+            waiting = list(self.run.task.trainset) if self.dry or not failing else failing
+            luck.shuffle(waiting)
+            for name in waiting:
+                self.board.pop(name, None)
+
+    def _may_teach(self, name: str) -> bool:
+        return name not in self.board or (self.board[name].score or 0) < 1
 
     def _step(self, step: int, wave: list[str], shown: int) -> None:
         """Collect lessons from a wave and try them; where it teaches nothing new, doubt the lessons in force."""
@@ -150,40 +163,16 @@ class LessonSearch(Search):
                 for prompt, evidence in self._blamed(step, trajectories)
                 for start in range(0, len(evidence), shown)
             ]
-            looks = in_threads(lambda w: self._looked_at(*w), work, self.num_threads)
+            looks = in_threads(lambda w: looked_at(self.proposer, *w), work, self.num_threads)
         fields = Fields(rollout.trajectory for rollout in self.board.values())
-        placed = [_placed(draft, fields.owners(draft.text)) for found, _ in looks for draft in found]
-        placed += self._examples(failing)
+        drafts = [placed(draft, fields.owners(draft.text)) for found, _ in looks for draft in found]
+        drafts += shown_runs(self.ledger, self.board, failing)
+        if self.rounds:
+            drafts += set_aside(self.ledger, failing.values())
         declined: dict[str, str] = {}
         for (prompt, _), (_, why) in zip(work, looks, strict=True):
             _add_reason(declined, prompt["name"], why)
-        return placed, declined
-
-    def _examples(self, failing: Mapping[str, Rollout]) -> list[Draft]:
-        """For each predictor that takes examples, one call of a run without fault that it has not been shown yet."""
-        known = {(lesson.predictor, lesson.text) for lesson in self.ledger.lessons}
-        perfect = [r.trajectory for r in self.board.values() if (r.score or 0) >= 1]
-        drafts: dict[str, Draft] = {}
-        for step in (step for trajectory in perfect for step in trajectory.steps if step.outputs):
-            name, line = f"{step.predictor}{DEMOS}", demo_line(step.inputs, step.outputs or {})
-            if name in self.ledger.base and line and (name, line) not in known:
-                drafts.setdefault(name, Draft(name, line, evidence=tuple(failing)))
-        return list(drafts.values())
-
-    def _looked_at(self, prompt: Prompt, trajectories: list[Trajectory]) -> tuple[list[Draft], str]:
-        """Drafts from some trajectories, in several looks; and why the last look gave none, if it failed."""
-        found: list[Draft] = []
-        for _ in range(LOOKS):
-            try:
-                drafts = drafts_by(self.proposer, prompt, trajectories, found)
-            except ReplyError as error:
-                return found, str(error)
-            known = {draft.text for draft in found}
-            new = [draft for draft in drafts if draft.text not in known]
-            found += new
-            if len(new) < 2:
-                break  # a model that has more to say says more than one thing
-        return found, ""
+        return drafts, declined
 
     def _tried(
         self,
@@ -210,7 +199,7 @@ class LessonSearch(Search):
         self, step: int, wave: Sequence[str], failing: Mapping[str, Rollout]
     ) -> tuple[Candidate | None, Verdict]:
         """Test lessons in force on examples that keep failing though nothing new is proposed; drop those that hurt."""
-        pairs = doubtful(self.ledger, self.board, failing)[:DOUBTS]
+        pairs = doubtful(self.ledger, self.board, failing, all_that_ran=self.rounds > 0)[:DOUBTS]
 
         def doubts(pair: tuple[Lesson, str]) -> Effect:
             return doubted(self.ledger, *pair, self.board, self._roll_out, self.acceptance)
@@ -226,12 +215,36 @@ class LessonSearch(Search):
             tried_on = (*lesson.tried_on, *effect.examples)
             self.ledger.settle(lesson.id, fate, gains[lesson.id], tried_on, note)
         if not hurting:
-            return None, Verdict(False, "no change proposed")
+            return self._narrowed(step, wave, failing, effects)
         for lesson_id in hurting:
             self.ledger.reconsider(self.ledger.lessons[lesson_id])
         self.board |= after
         self.learned = True
         return self._candidate(step, hurting, wave, Verdict(True, f"{len(hurting)} lessons taken back: they hurt here"))
+
+    def _narrowed(
+        self, step: int, wave: Sequence[str], failing: Mapping[str, Rollout], effects: Sequence[Effect]
+    ) -> tuple[Candidate | None, Verdict]:
+        """In the place of a lesson that helps some examples and hurts others, put what the former ask for without it.
+
+        While it is in force, nobody complains where it is right, and so nobody says on what grounds.
+        """
+        for lesson, name in harmed(effects, failing):
+            line = self.ledger.line_of(lesson)
+            cases = needed(self.ledger, lesson, self.board, self._roll_out)
+            if line is None or not cases:
+                continue
+            others = self.ledger.prompts(i for i in self.ledger.in_force if i != lesson.id)
+            guided = next(p for p in self.guided if p["name"] == lesson.predictor)
+            prompt = Prompt(**{**guided, "prompt": others[lesson.predictor]})
+            with dspy.context(lm=self.reflection_lm):
+                found, _ = looked_at(self.proposer, prompt, [r.trajectory for r in cases.values()])
+            drafts = [replace(d, replaces=d.replaces or line, evidence=(name, *cases)) for d in found]
+            taken_up = self.ledger.take_up([d for d in drafts if d.text != lesson.text], step)
+            if fresh := [known for known in taken_up if known.fate == "trial"]:
+                board = {n: self.board[n] for n in (name, *cases)}
+                return self._tried(step, fresh, wave, board, {})
+        return None, Verdict(False, "no change proposed")
 
     def _candidate(
         self, step: int, lesson_ids: Sequence[int], wave: Sequence[str], verdict: Verdict
@@ -276,8 +289,3 @@ def _add_reason(reasons: dict[str, str], name: str, why: str) -> None:
     known = reasons.get(name, "")
     if why and why not in known:
         reasons[name] = f"{known} {why}".strip()
-
-
-def _placed(draft: Draft, owners: Sequence[str]) -> Draft:
-    """The draft in the prompt of the one predictor whose output it is about, where that can be told."""
-    return replace(draft, predictor=owners[0]) if len(owners) == 1 else draft

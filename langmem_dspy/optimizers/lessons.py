@@ -132,6 +132,11 @@ class Ledger:
             self.lessons[lesson_id] = replace(self.lessons[lesson_id], fate=fate, note=note)
         self.in_force = wanted
 
+    def line_of(self, lesson: Lesson) -> str | None:
+        """The line of the prompt that comes from this lesson, as it stands there; None if there is none."""
+        lines = origins(self.base[lesson.predictor], self.prompts()[lesson.predictor], self._own(lesson.predictor))
+        return next((line for line, known in lines if known is not None and known.id == lesson.id), None)
+
     def _retire(self, lesson: Lesson) -> None:
         """Take out the lesson whose line this one stands in the place of."""
         for known in self._own(lesson.predictor):

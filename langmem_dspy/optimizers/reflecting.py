@@ -14,6 +14,7 @@ import dspy
 
 from langmem_dspy.errors import ReplyError
 from langmem_dspy.optimizers.acceptance import Acceptance, Effect
+from langmem_dspy.optimizers.doubts import doubtful
 from langmem_dspy.optimizers.lessons import Draft, Ledger, Lesson, salient
 from langmem_dspy.optimizers.observations import Observation
 from langmem_dspy.optimizers.prompts import Prompt, is_frozen
@@ -23,7 +24,7 @@ from langmem_dspy.optimizers.replaying import Replays, asks
 from langmem_dspy.optimizers.rollouts import Rollout, in_threads
 from langmem_dspy.optimizers.tracing import Fields, complaint
 from langmem_dspy.optimizers.trajectories import Trajectory
-from langmem_dspy.optimizers.trials import doubtful, effect_of
+from langmem_dspy.optimizers.trials import effect_of
 
 SHOWN_AT_ONCE = 6  # trajectories in one request
 LOOKS = 2  # requests about the same trajectories, while each brings something new

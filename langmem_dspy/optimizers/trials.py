@@ -8,17 +8,16 @@ asked for stands in the wrong prompt, or is not so.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from langmem_dspy.optimizers.acceptance import Acceptance, Effect
 from langmem_dspy.optimizers.lessons import Ledger, Lesson
 from langmem_dspy.optimizers.parts import predictor_of
-from langmem_dspy.optimizers.rollouts import Board, Rollout, in_threads
+from langmem_dspy.optimizers.rollouts import Board, in_threads
 from langmem_dspy.optimizers.tracing import complaint, moved, relevance
 
 ASKING, CONTROLS = 3, 2  # examples to try a lesson on: that ask for it, and that do not
-BEFORE_IT_GOES = 3  # further examples on which a lesson in force is looked at
 FURTHER = 2  # examples to look at where the first ones told nothing
 
 RollOut = Callable[[Mapping[str, str], Sequence[str]], Board]  # prompts, examples -> rollouts
@@ -150,42 +149,3 @@ def _spots(lesson: Lesson, before: Board, after: Board, changed: Mapping[str, se
 
 def _gain(before: Board, after: Board, name: str) -> float:
     return (after[name].score or 0.0) - (before[name].score or 0.0)
-
-
-def doubtful(ledger: Ledger, board: Board, names: Iterable[str]) -> list[tuple[Lesson, str]]:
-    """Lessons in force that these failing examples speak against, each with the example to try it without.
-
-    Feedback that still names what a lesson is about means that the lesson does not do there what is wanted.
-    """
-    found: dict[int, tuple[float, str]] = {}
-    for name in names:
-        trajectory = board[name].trajectory
-        ran = _ran(board[name])
-        for lesson_id in ledger.in_force:
-            lesson = ledger.lessons[lesson_id]
-            strength = complaint(lesson.text, trajectory)
-            if predictor_of(lesson.predictor) in ran and strength > 0.2 and name not in lesson.tried_on:
-                found[lesson_id] = max(found.get(lesson_id, (0.0, "")), (strength, name))
-    order = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))
-    return [(ledger.lessons[lesson_id], name) for lesson_id, (_, name) in order]
-
-
-def _ran(rollout: Rollout) -> set[str]:
-    return {step.predictor for step in rollout.trajectory.steps}
-
-
-def doubted(
-    ledger: Ledger, lesson: Lesson, name: str, board: Board, roll_out: RollOut, acceptance: Acceptance
-) -> Effect:
-    """The effect of a lesson in force on an example that speaks against it, and on further ones before it must go."""
-    others = [known for known in ledger.in_force if known != lesson.id]
-    elsewhere = [other for other in board if other != name and other not in lesson.tried_on]
-    elsewhere = [other for other in elsewhere if predictor_of(lesson.predictor) in _ran(board[other])]
-    elsewhere.sort(key=lambda n: -relevance(lesson.text, board[n].trajectory, board[n].trajectory))
-    seen: list[str] = []
-    for spot in (name, *elsewhere[:BEFORE_IT_GOES]):
-        seen.append(spot)
-        effect = effect_of(lesson, roll_out(ledger.prompts(), seen), roll_out(ledger.prompts(others), seen))
-        if not acceptance.hurts(effect, lesson.gain + effect.gain):
-            break
-    return effect

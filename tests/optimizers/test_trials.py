@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from langmem_dspy.optimizers.acceptance import Effect, Helps
+from langmem_dspy.optimizers.doubts import doubtful
 from langmem_dspy.optimizers.lessons import Draft, Ledger, Lesson
 from langmem_dspy.optimizers.rollouts import Rollout
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
-from langmem_dspy.optimizers.trials import doubtful, try_lessons
+from langmem_dspy.optimizers.trials import try_lessons
 
 NAMES = ["e1", "e2", "e3"]
 

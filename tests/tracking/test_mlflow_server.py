@@ -37,7 +37,8 @@ def test_a_server_that_comes_late_and_dies_in_the_middle_loses_nothing(
         assert handle.flush(60)
         announce(*told[:6])
         assert handle.flush(60)
-        assert "/#/experiments/1/runs?" in tracking.ui(server.url, open_browser=False).runs_url
+        shown = tracking.ui(server.url, open_browser=False).runs_url
+        assert "/#/experiments/1/runs?" in shown and "viewStateShareKey=langmem-dspy" in shown
         table = tracking.compare(tracking_uri=server.url).set_index("run")
         assert dict(table["status"]) == {"first": "FINISHED", "second": "RUNNING"}
     announce(*told[6:], last)

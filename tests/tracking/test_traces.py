@@ -40,11 +40,14 @@ def traces_of(store: str, run_id: str) -> list[Any]:
 
 def test_every_rollout_leaves_a_trace_that_is_linked_to_its_own_run(store: str) -> None:
     import mlflow
+    from mlflow import MlflowClient
 
     with tracking.enable(tracking_uri=store, traces=True) as tracked:
         first = compiled()
         assert tracked.flush()
         second = compiled(num_threads=1)
+        with dspy.context(lm=offline_lm("strong")):
+            dspy.Predict("question -> answer")(question="And now?")
     found = {run: traces_of(store, run) for run in (first, second)}
     for run, traces in found.items():
         rollouts = [trace for trace in traces if trace.data.spans[0].name == "Pipeline.forward"]
@@ -52,6 +55,8 @@ def test_every_rollout_leaves_a_trace_that_is_linked_to_its_own_run(store: str) 
         assert {trace.info.tags["langmem_dspy.run_id"] for trace in traces} == {run}
         assert {"triage", "draft", "polish"} <= {span.name for trace in rollouts for span in trace.data.spans}
     assert not {t.info.trace_id for t in found[first]} & {t.info.trace_id for t in found[second]}
+    everything = MlflowClient(tracking_uri=store).search_traces(locations=["1"], max_results=500)
+    assert len(everything) == sum(map(len, found.values())) + 1  # what ran after the compiles is of neither
     assert not mlflow.is_tracking_uri_set()  # as it was
 
 
@@ -70,16 +75,6 @@ def test_traces_of_the_users_own_autolog_are_linked_too(store: str, users_mlflow
         assert len(traces_of(store, run)) >= 4
     finally:
         users_mlflow.dspy.autolog(disable=True, silent=True)
-
-
-def test_what_runs_after_a_compile_is_not_of_its_run(store: str) -> None:
-    from mlflow import MlflowClient
-
-    with tracking.enable(tracking_uri=store, traces=True), dspy.context(lm=offline_lm("strong")):
-        run = compiled()
-        dspy.Predict("question -> answer")(question="And now?")
-    everything = MlflowClient(tracking_uri=store).search_traces(locations=["1"], max_results=500)
-    assert len(everything) == len(traces_of(store, run)) + 1
 
 
 def test_a_server_that_is_not_there_is_said_at_once_and_nothing_is_left_on() -> None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def figure(outcome: Outcome) -> Figure:
     """Lines over the experiment's `x` or over the curves' first name, with a band between seeds; bars otherwise."""
-    from matplotlib.figure import Figure  # not pyplot: it would choose a window, and keep every figure
+    from langmem_dspy.optimizers.drawn import Drawn
 
-    drawn = Figure(figsize=(7.2, 4.2), layout="constrained")
+    drawn = Drawn()
     axes = drawn.subplots()
     x, frame = outcome.experiment.x, outcome.to_frame()
     if x is not None and x in frame and frame[x].nunique() > 1:

@@ -18,7 +18,7 @@ from langmem_dspy.optimizers.progress import Progress
 from langmem_dspy.optimizers.prompt_memory import PromptMemory
 from langmem_dspy.optimizers.prompts import Prompt
 from langmem_dspy.optimizers.proposing import Proposer
-from langmem_dspy.optimizers.results import Candidate, DetailedResults, Origin
+from langmem_dspy.optimizers.results import Candidate, DetailedResults, Origin, RevisedPrompt
 from langmem_dspy.optimizers.teleprompter import PromptOptimizer
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
 
@@ -47,6 +47,7 @@ __all__ = [
     "PromptMemoryOptimizer",
     "PromptOptimizer",
     "Proposer",
+    "RevisedPrompt",
     "Step",
     "TraceCredit",
     "Trajectory",

@@ -85,6 +85,10 @@ class Comparison:
             "runs": len(rows),
         }
 
+    def __repr__(self) -> str:
+        means = ", ".join(f"{entry['optimizer']} {entry['after']:.3f}" for entry in self.summary())
+        return f"Comparison({means}; {len(self.rows)} runs)"
+
     def __rich__(self) -> RenderableType:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table

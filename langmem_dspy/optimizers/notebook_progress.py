@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.events import CandidateEvaluated, CompileFinished, CompileStarted, Event, StepFinished
@@ -56,12 +57,13 @@ class NotebookProgress:
             self._shown, self._step, self._best = Shown(), "starting", ""
             self._head = f"{event.optimizer}{' (offline simulation)' if event.simulated else ''}"
         elif isinstance(event, CandidateEvaluated) and event.candidate == 0 and event.split == "valset":
-            self._best = f"student {event.score:.3f}"
+            self._best = self._best or f"student {event.score:.3f}"
         elif isinstance(event, StepFinished):
             best = "" if event.best_score is None else f"best {event.best_score:.3f}, "
             self._best = f"{best}{event.lm_calls} LM calls"
             self._step = f"step {event.step} {'✓' if event.accepted else '·'} {_short(event.reason)}"
         elif isinstance(event, CompileFinished):
+            self._best = _gained(event.result or {}) or self._best
             self._step = f"stopped: {event.error or event.stop_reason}"
         else:
             return
@@ -97,6 +99,13 @@ class NotebookBar:
         text = f"{done} of {self._runs} runs, {seconds:.0f} s"
         lines = [*self._lines[-_RECENT:], *filter(None, [self._now])]
         self._shown.update(text, tag("div", bar, " ", text, verbatim("\n".join(lines))))
+
+
+def _gained(result: Mapping[str, Any]) -> str:
+    """The student's score and the best one; "" for a run without scores."""
+    candidates = result.get("candidates") or [{}]
+    before, after = candidates[0].get("score"), candidates[result.get("best_index", 0)].get("score")
+    return "" if before is None or after is None else f"{before:.3f} → {after:.3f}"
 
 
 def _short(reason: Any, width: int = 60) -> str:

@@ -91,9 +91,9 @@ def _held(points: Points, grid: Any) -> Any:
 
 
 def _figure(panels: int) -> Figure:
-    from matplotlib.figure import Figure  # not pyplot: it would choose a window, and keep every figure
+    from langmem_dspy.optimizers.drawn import Drawn
 
-    return Figure(figsize=(_SIZE[0], _SIZE[1] * panels), layout="constrained", facecolor="white")
+    return Drawn((_SIZE[0], _SIZE[1] * panels))
 
 
 def _scores(axes: Axes, results: DetailedResults, over: Spent) -> None:

@@ -34,9 +34,9 @@ def differences(runs: Sequence[str], *, tracking_uri: str | os.PathLike[str] | N
 
 def curve_plot(runs: Sequence[str], *, tracking_uri: str | os.PathLike[str] | None = None) -> Figure:
     """The best validation score of each run over its LM calls, and the train scores of its steps as dots."""
-    from matplotlib.figure import Figure
+    from langmem_dspy.optimizers.drawn import Drawn
 
-    drawn = Figure(figsize=(7.2, 4.2), layout="constrained")
+    drawn = Drawn()
     axes = drawn.subplots()
     for name, some in curves(runs, tracking_uri=tracking_uri).groupby("run", sort=False):
         (line,) = axes.step(some["lm_calls"], some["best"].astype(float), where="post", label=f"{name}, validation")

@@ -52,4 +52,4 @@ def test_a_store_shows_how_many_items_each_namespace_holds():
     with FaissStore() as store:
         store.put(("memories", "<ann>"), "k", {"content": "x"})
         page = store._repr_html_()
-    assert "1 items in 1 namespaces" in page and "memories/&lt;ann&gt;" in page
+    assert "items: 1, namespaces: 1" in page and "memories/&lt;ann&gt;" in page

@@ -17,7 +17,7 @@ EVENTS = [
     CompileStarted("r", "Gradient", {}, {}, True, {"p": "text"}, SIZES),
     CandidateEvaluated("r", 0, 0, "valset", 0.25, (0.25,), ("a",)),
     *(StepFinished("r", i, i, 0, True, "[helps] <b>", 0.1, 0.2, 0.5, 0.5, {}, i * 10, 0, 0.0) for i in range(1, 40)),
-    CompileFinished("r", "max_steps", None),
+    CompileFinished("r", "max_steps", {"candidates": [{"score": 0.25}, {"score": 0.5}], "best_index": 1}),
 ]
 
 
@@ -53,7 +53,7 @@ def test_a_notebook_gets_one_output_that_is_brought_up_to_date(displayed):
             progress(event)
     assert [output.update for output in seen.outputs].count(False) == 1
     last = seen.outputs[-1].data
-    assert "Gradient (offline simulation) | best 0.500, 390 LM calls | stopped: max_steps" in last["text/plain"]
+    assert "Gradient (offline simulation) | 0.250 → 0.500 | stopped: max_steps" in last["text/plain"]
     assert "<b>" not in seen.outputs[-2].data["text/html"]
 
 

@@ -123,3 +123,7 @@ def test_a_comparison_is_drawn_as_curves_where_they_were_measured_and_as_ends_wh
     ours, peer = axes.get_lines()[:2]
     assert len(ours.get_xdata()) > 100 and list(peer.get_xdata()) == [0, 100]
     assert peer.get_ydata()[1] == pytest.approx(0.85)
+
+
+def test_a_plot_shows_itself_in_a_notebook():
+    assert results().plot("scores")._repr_png_().startswith(b"\x89PNG")

@@ -110,7 +110,12 @@ OPERATIONS: Mapping[str, Told] = {
         runs=True,
         description="server-sent events",
     ),
-    "create_runs": Told(views.RunView, many=True, bodies={"Two runs": [_EXTRACT, _OPTIMIZE]}),
+    "create_runs": Told(
+        views.RunView,
+        many=True,
+        bodies={"Two runs": [_EXTRACT, _OPTIMIZE]},
+        others={404: "one of them names no assistant of this server; none is begun"},
+    ),
     "cancel_runs": Told(kind=None, bodies={"All of mine": {"status": "all"}}, description="they are told to end"),
     "list_runs": Told(views.RunView, many=True),
     "get_run": Told(views.RunView),

@@ -49,7 +49,7 @@ class Threads:
         values = states[-1][1][4] if states else None
         row_values = (tenant.path, identifier, now, now, _text(body.metadata or {}), values, "idle", _expires(body.ttl))
         await self.ledger.write((_INSERT, row_values), *states)
-        return view(self.find(tenant, identifier))
+        return view(self._written(tenant, identifier))
 
     async def update(self, tenant: Tenant, identifier: str, metadata: Any, ttl: Ttl | None) -> dict[str, Any]:
         row = self.find(tenant, identifier)
@@ -61,7 +61,7 @@ class Threads:
                 (_text(merged), time.time(), expires, tenant.path, identifier),
             )
         )
-        return view(self.find(tenant, identifier))
+        return view(self._written(tenant, identifier))
 
     def search(self, tenant: Tenant, body: SearchThreads) -> list[Row]:
         """All that are asked for, in order; which page of them is the caller's business."""
@@ -87,7 +87,7 @@ class Threads:
             statements.append((_STATE, values))
             parent = state_id
         await self.ledger.write(*statements)
-        return view(self.find(tenant, new))
+        return view(self._written(tenant, new))
 
     async def delete(self, tenant: Tenant, identifiers: Sequence[str]) -> int:
         """How many there were."""
@@ -169,6 +169,11 @@ class Threads:
             statements.append((_STATE, (state, tenant.path, identifier, time.time(), values, about, parent)))
             parent = state
         return statements
+
+    def _written(self, tenant: Tenant, identifier: str) -> Row:
+        """A thread just written, also one that lives so short that it is over already."""
+        row = self.ledger.row("SELECT * FROM threads WHERE tenant = ? AND id = ?", tenant.path, identifier)
+        return row if row is not None else self.find(tenant, identifier)
 
     def _row(self, tenant: Tenant, identifier: str) -> Row | None:
         sql = "SELECT * FROM threads WHERE tenant = ? AND id = ? AND (expires IS NULL OR expires > ?)"

@@ -75,6 +75,12 @@ def test_a_thread_tells_when_it_will_be_forgotten(client, http):
     assert http.get(f"/threads/{kept}?include=ttl").json()["ttl"] is None
 
 
+def test_a_thread_is_answered_even_where_its_time_is_over_at_once(http):
+    made = http.post("/threads", json={"ttl": {"ttl": 1e-9}})
+    assert made.status_code == 200
+    assert http.get(f"/threads/{made.json()['thread_id']}").status_code == 404
+
+
 def test_a_stream_is_joined_by_its_run_alone(client, http):
     run = client.runs.create(None, "echo", input={"a": 1}, on_completion="keep")
     text = http.get(f"/runs/{run['run_id']}/stream").text

@@ -184,3 +184,14 @@ def test_a_client_that_gives_up_its_connection_cancels_only_where_it_said_so(ser
         run = next(iter(stream)).data["run_id"]
         stream.close()
         assert client.runs.join(thread, run) == {"a": 1}
+
+
+def test_the_model_and_the_limits_come_from_the_environment_too(monkeypatch):
+    from langmem_dspy.cli.app import app
+
+    monkeypatch.setenv("LANGMEM_DSPY_MODEL", "openai/some-model")
+    monkeypatch.setenv("LANGMEM_DSPY_QUEUE", "7")
+    _, bound, *_ = app.parse_args(["serve", "--run-seconds", "5"])
+    limits = bound.arguments["limits"].limits()
+    assert bound.arguments["models"].model == "openai/some-model"
+    assert (limits.queue, limits.run_seconds) == (7, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -30,6 +31,9 @@ class Tracing:
 
         store.check()
         experiment_id = store.experiment_id(store.client(), experiment)
+        if store.file is not None:
+            # SQLite takes one writer at a time: MLflow's ten wait for each other for minutes under load.
+            os.environ.setdefault("MLFLOW_ASYNC_TRACE_LOGGING_MAX_WORKERS", "1")
         self._uri_before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
         self._was_off = autologging_is_disabled("dspy")
         mlflow.set_tracking_uri(store.uri)

@@ -143,7 +143,7 @@ def _credit(axes: Axes, results: DetailedResults) -> None:
     steps, every = len(results.credit), max(1, len(results.credit) // 12)
     axes.set_xticks(range(0, steps, every), [str(i + 1) for i in range(0, steps, every)])
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("step (how often each prompt was blamed: white never, red for the whole minibatch)")
+    axes.set_xlabel("step (the redder, the more of its minibatch was blamed)")
 
 
 def _examples(axes: Axes, results: DetailedResults) -> None:

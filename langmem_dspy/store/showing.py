@@ -16,7 +16,7 @@ def store_html(store: FaissStore) -> Markup:
     """Its counts and sizes, and behind a line to click on how many items each namespace holds."""
     stats = store.stats()
     head = f"items: {stats['items']:,}, namespaces: {stats['namespaces']:,}, revisions: {stats['revisions']:,}"
-    size = f"{stats['bytes'] / 1e6:,.1f} MB, embedder {stats['embedder']}"
+    size = f"{stats['bytes'] / 1e6:,.1f} MB"
     counts = sorted(store.counts().items(), key=lambda entry: (-entry[1], entry[0]))
     rows = [("/".join(namespace), f"{count:,}") for namespace, count in counts[:_SHOWN]]
     if len(counts) > _SHOWN:

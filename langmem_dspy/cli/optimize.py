@@ -55,7 +55,7 @@ class SearchOptions:
     guidance
         JSON file: {predictor: {"when_to_update": ..., "update_instructions": ...}}.
     max_steps
-        Revisions to try.
+        Steps to take at most; as many as the budget and the evidence allow if not given.
     minibatch_size
         Examples each revision learns from.
     num_threads
@@ -68,7 +68,7 @@ class SearchOptions:
 
     optimizer: Literal["gradient", "metaprompt", "prompt_memory", "multi_prompt"] = "multi_prompt"
     guidance: ExistingFile | None = None
-    max_steps: int = 10
+    max_steps: int | None = None
     minibatch_size: int = 8
     num_threads: int = 8
     seed: int = 0

@@ -100,7 +100,7 @@ class PromptOptimizer(Teleprompter):
             "proposer": type(self.proposer).__name__,
             "max_reflection_steps": getattr(self.proposer, "max_reflection_steps", 1),
             "metric": None if self.metric is None else _named(self.metric),
-            "credit": _named(credit_by(self.credit or "trace")),
+            "credit": _named(credit_by(self.credit)),
             "acceptance": _named(self.acceptance),
             "guidance": {name: dict(entry) for name, entry in self.guidance.items()},
             "budget": {name: value for name, value in asdict(self.budget).items() if value is not None},
@@ -196,7 +196,7 @@ class PromptOptimizer(Teleprompter):
         return LessonSearch(
             run,
             proposer=own(self.proposer),
-            credit=_credit_in(run, own(credit_by(self.credit or "trace")), student),
+            credit=_credit_in(run, own(credit_by(self.credit)), student),
             acceptance=self.acceptance,
             reflection_lm=metered(as_lm(self.reflection_lm)),
             minibatch_size=self.minibatch_size,

@@ -45,13 +45,16 @@ class Column:
 
 
 class FileRows:
-    """`(n, width) float32` in a file, read a row at a time: a mapping would be counted, page by page, as memory."""
+    """`(n, width) float32` in a file, read a row at a time: a mapping would be counted, page by page, as memory.
 
-    def __init__(self, file: Path, n: int, width: int):
+    `at` is where they begin, in bytes.
+    """
+
+    def __init__(self, file: Path, n: int, width: int, at: int = 0):
         self._handle = os.open(file, os.O_RDONLY)
         weakref.finalize(self, os.close, self._handle)
-        self._n, self._width, self._row = n, width, 4 * width
-        if os.fstat(self._handle).st_size != n * self._row:
+        self._n, self._width, self._row, self._at = n, width, 4 * width, at
+        if os.fstat(self._handle).st_size < at + n * self._row:
             raise ValueError(f"{file.name} is cut off")
 
     def __len__(self) -> int:
@@ -60,12 +63,12 @@ class FileRows:
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(self._n)
-            data = os.pread(self._handle, (stop - start) * self._row, start * self._row)
+            data = os.pread(self._handle, (stop - start) * self._row, self._at + start * self._row)
         elif len(rows) > 1 and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
             return self[int(rows[0]) : int(rows[-1]) + 1]
         else:
-            handle, size = self._handle, self._row
-            data = b"".join([os.pread(handle, size, at * size) for at in rows.tolist()])
+            handle, size, begin = self._handle, self._row, self._at
+            data = b"".join([os.pread(handle, size, begin + row * size) for row in rows.tolist()])
         return np.frombuffer(data, np.float32).reshape(-1, self._width)
 
 

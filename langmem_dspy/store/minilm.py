@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from langmem_dspy.errors import CorruptStoreError, InputError
+from langmem_dspy.store.growing import FileRows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +27,7 @@ _SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
+_WORDS = "embeddings.word_embeddings.weight"
 _LAYERS, _HEADS, _EPSILON = 6, 12, 1e-12
 _MAX_TOKENS = 256  # what the model was trained with; longer texts are embedded by their beginning
 _TOKENS_AT_ONCE = 512  # padded; bounds what a layer makes on its way to about 15 MB
@@ -60,8 +62,9 @@ class MiniLM:
     def _forward(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         w = self._weights
         mask = tokens != 0  # [PAD] is 0, and every text has at least [CLS] and [SEP]
-        hidden = w["embeddings.word_embeddings.weight"][tokens]
-        hidden = hidden + w["embeddings.position_embeddings.weight"][: tokens.shape[1]]
+        different, where = np.unique(tokens, return_inverse=True)
+        hidden = w[_WORDS][different][where.reshape(tokens.shape)]
+        hidden += w["embeddings.position_embeddings.weight"][: tokens.shape[1]]
         hidden = self._norm(hidden + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
         bias = np.where(mask, np.float32(0), np.float32(-1e9))[:, None, None, :]
         for layer in range(_LAYERS):
@@ -152,8 +155,8 @@ def _tokenizer(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    # The format: a little-endian u64 length, a JSON header of that length, then the tensors. Mapped, not read: weights
-    # that no text touches (most of the vocabulary) never enter memory.
+    # The format: a little-endian u64 length, a JSON header of that length, then the tensors. Mapped, not read, so that
+    # processes share them; the vocabulary, half of it all, is read word by word: a mapping grows by 64 KB with each.
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -162,5 +165,8 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     for name, entry in header.items():
         if name != "__metadata__" and entry["dtype"] == "F32":
             start, end = entry["data_offsets"]
+            if name == _WORDS:
+                tensors[name] = FileRows(path, *entry["shape"], at=8 + length + start)
+                continue
             tensors[name] = np.asarray(data[start:end]).view(np.float32).reshape(entry["shape"])
     return tensors

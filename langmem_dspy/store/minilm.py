@@ -161,12 +161,12 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
     data = np.memmap(path, np.uint8, "r", offset=8 + length)
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for name, entry in header.items():
         if name != "__metadata__" and entry["dtype"] == "F32":
             start, end = entry["data_offsets"]
             if name == _WORDS:
-                tensors[name] = FileRows(path, *entry["shape"], at=8 + length + start)
+                tensors[name] = FileRows(path, entry["shape"][0], entry["shape"][1], 8 + length + start)
                 continue
             tensors[name] = np.asarray(data[start:end]).view(np.float32).reshape(entry["shape"])
     return tensors

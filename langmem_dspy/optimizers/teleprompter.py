@@ -85,7 +85,8 @@ class PromptOptimizer(Teleprompter):
         if budget is not None and not isinstance(budget, Budget):
             raise InputError(f"budget is a Budget(lm_calls=..., ...), got {budget!r}")
         self.proposer, self.metric, self.reflection_lm = proposer, metric, reflection_lm
-        self.credit, self.guidance, self.budget = credit_by(credit or "trace"), guidance or {}, budget or Budget()
+        self.credit: CreditKind | Callable[..., dspy.Prediction] | None = credit_by(credit or "trace")
+        self.guidance, self.budget = guidance or {}, budget or Budget()
         self.minibatch_size, self.max_steps, self.num_threads = minibatch_size, max_steps, num_threads
         self.log_dir, self.seed = log_dir, seed
         # DSPy reads `callbacks` of a teleprompter itself, and expects its own kind there.
@@ -100,7 +101,7 @@ class PromptOptimizer(Teleprompter):
             "proposer": type(self.proposer).__name__,
             "max_reflection_steps": getattr(self.proposer, "max_reflection_steps", 1),
             "metric": None if self.metric is None else _named(self.metric),
-            "credit": _named(credit_by(self.credit)),
+            "credit": _named(credit_by(self.credit or "trace")),
             "acceptance": _named(self.acceptance),
             "guidance": {name: dict(entry) for name, entry in self.guidance.items()},
             "budget": {name: value for name, value in asdict(self.budget).items() if value is not None},
@@ -196,7 +197,7 @@ class PromptOptimizer(Teleprompter):
         return LessonSearch(
             run,
             proposer=own(self.proposer),
-            credit=_credit_in(run, own(credit_by(self.credit)), student),
+            credit=_credit_in(run, own(credit_by(self.credit or "trace")), student),
             acceptance=self.acceptance,
             reflection_lm=metered(as_lm(self.reflection_lm)),
             minibatch_size=self.minibatch_size,

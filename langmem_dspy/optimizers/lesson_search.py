@@ -31,6 +31,7 @@ from langmem_dspy.optimizers.validation import Validation, check_student
 
 SHOWN_AT_ONCE = (6, 3, 1)  # trajectories in one request, by how often the training examples have been gone through
 PATIENCE = 2  # times to go through the training examples in vain before giving up
+_NO_CHANGE = Verdict(False, "no change proposed")
 DOUBTS = 6  # lessons in force to test against examples that keep failing, in one step
 
 
@@ -199,7 +200,7 @@ class LessonSearch(Search):
         self, step: int, wave: Sequence[str], failing: Mapping[str, Rollout]
     ) -> tuple[Candidate | None, Verdict]:
         """Test lessons in force on examples that keep failing though nothing new is proposed; drop those that hurt."""
-        pairs = doubtful(self.ledger, self.board, failing, all_that_ran=self.rounds > 0)[:DOUBTS]
+        pairs = doubtful(self.ledger, self.board, failing, all_that_ran=self.dry > 0)[:DOUBTS]
 
         def doubts(pair: tuple[Lesson, str]) -> Effect:
             return doubted(self.ledger, *pair, self.board, self._roll_out, self.acceptance)
@@ -215,7 +216,8 @@ class LessonSearch(Search):
             tried_on = (*lesson.tried_on, *effect.examples)
             self.ledger.settle(lesson.id, fate, gains[lesson.id], tried_on, note)
         if not hurting:
-            return self._narrowed(step, wave, failing, effects)
+            # Dear: not before the cheaper ways have taught nothing for a whole round.
+            return self._narrowed(step, wave, failing, effects) if self.dry else (None, _NO_CHANGE)
         for lesson_id in hurting:
             self.ledger.reconsider(self.ledger.lessons[lesson_id])
         self.board |= after
@@ -244,7 +246,7 @@ class LessonSearch(Search):
             if fresh := [known for known in taken_up if known.fate == "trial"]:
                 board = {n: self.board[n] for n in (name, *cases)}
                 return self._tried(step, fresh, wave, board, {})
-        return None, Verdict(False, "no change proposed")
+        return None, _NO_CHANGE
 
     def _candidate(
         self, step: int, lesson_ids: Sequence[int], wave: Sequence[str], verdict: Verdict

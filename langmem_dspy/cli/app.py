@@ -7,6 +7,7 @@ import sys
 from cyclopts import App
 from dspy.utils.exceptions import DSPyError
 from rich.console import Console
+from rich.text import Text
 
 from langmem_dspy._version import __version__
 from langmem_dspy.cli.demo import demo
@@ -69,8 +70,9 @@ def run() -> None:
     try:
         app()
     except (LangMemError, DSPyError) as error:
-        console = Console(stderr=True)
-        console.print(f"[red]{type(error).__name__}[/]:", str(error), soft_wrap=True, highlight=False, markup=True)
+        # As Text: a message may hold brackets, 'langmem-dspy[server]' among them, that are no markup.
+        told = Text.assemble((type(error).__name__, "red"), f": {error}")
+        Console(stderr=True).print(told, soft_wrap=True, highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

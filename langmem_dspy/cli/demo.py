@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from langmem_dspy.cli.options import ModelOptions, TrackingOptions
 
@@ -10,7 +13,7 @@ from langmem_dspy.cli.options import ModelOptions, TrackingOptions
 def demo(
     *,
     world: str = "support_desk",
-    optimizers: list[str] | None = None,
+    optimizers: Annotated[list[str] | None, Parameter(negative=())] = None,
     seeds: int = 2,
     lm_calls: int = 800,
     num_threads: int = 4,

@@ -21,7 +21,7 @@ State = Literal["ok", "warn", "fail"]
 COMPROMISED = {"litellm": ("1.82.7", "1.82.8")}
 # An extra, and a module that only it brings.
 EXTRAS = {
-    "server": ("fastapi", "the HTTP server"),
+    "server": ("prometheus_client", "the HTTP server"),
     "mcp": ("mcp", "the MCP server"),
     "langgraph": ("langgraph", "LangGraph's stores"),
     "langchain": ("langchain_core", "LangChain's tools"),
@@ -97,7 +97,7 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
 _ADVICE = {
     "MLflow": "start the server, or set MLFLOW_TRACKING_URI to one that answers; unset it for ./mlflow.db",
-    "model": "check the name (provider/model), its API key in the environment, and --api-base where it is your own",
+    "model": "check the name (provider/model) and its API key in the environment",
     "store": "restore the folder from a backup, or export what can be read: langmem-dspy memories export",
 }
 
@@ -164,7 +164,7 @@ def _mlflow(tracking_uri: str | None) -> Check:
     store.check()
     experiments = store.client().search_experiments()
     where = store.file.name if store.file else "the server"
-    return Check("MLflow", "ok", f"{where} answers, {len(experiments)} experiments")
+    return Check("MLflow", "ok", f"{where} answers; experiments: {len(experiments)}")
 
 
 def _model(model: str | None) -> Check:

@@ -103,7 +103,7 @@ def report(
     run
         Id of an optimizer's run, or how it begins.
     out
-        Where to write it. Default: report-<id>.html.
+        Where to write it. Default: report-ID.html, in this folder.
     open_browser
         Open it in the browser.
     tracking_uri

@@ -18,7 +18,10 @@ def ui(*, tracking_uri: str | None = None, port: int = 5000, host: str = "127.0.
     from rich.console import Console
 
     from langmem_dspy import tracking
+    from langmem_dspy.errors import InputError
 
+    if not 0 < port < 65536:
+        raise InputError(f"--port is {port}; give one from 1 to 65535")
     with tracking.ui(tracking_uri, port, host=host) as server:
         Console().print(f"MLflow is at {server.runs_url}; Ctrl-C ends it.", highlight=False)
         server.wait()

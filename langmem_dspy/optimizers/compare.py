@@ -127,6 +127,8 @@ def compare_optimizers(
     that costs is part of no budget.
     """
     chosen = _chosen(optimizers)
+    if not chosen or not seeds:
+        raise InputError("nothing to compare: give at least one optimizer and one seed")
     task, reflection = as_lm(task_lm), as_lm(reflection_lm if reflection_lm is not None else task_lm)
     runs: list[tuple[Row, DetailedResults]] = []
     with dspy.context(lm=task), comparison_progress(console, len(chosen) * len(seeds)) as show:

@@ -97,7 +97,7 @@ class Comparison:
         note = "; offline simulation: says nothing about real models" if self.simulated else ""
         title = f"Held-out score before and after, mean of {seeds} seed{'s' if seeds > 1 else ''}{note}"
         models = f"task {self.models['task']}, reflection {self.models['reflection']}"
-        table = Table(title=title, caption=models, box=SIMPLE_HEAD, padding=(0, 1))
+        table = Table(title=title, caption=models, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("optimizer", no_wrap=True)
         for heading in _HEADINGS[1:]:
             table.add_column(heading, justify="right", no_wrap=True)
@@ -115,7 +115,7 @@ class Comparison:
                 f"{entry['tokens'] / 1000:,.0f}k",
                 f"{entry['prompts_changed']:.1f}",
                 entry["variables_kept"],
-                f"{entry['seconds']:.1f}",
+                f"{entry['seconds']:.0f}" if entry["seconds"] >= 10 else f"{entry['seconds']:.1f}",
             ]
             for entry in self.summary()
         ]

@@ -60,7 +60,7 @@ def compare(
         read = read_runs(wanted, tracking_uri=tracking_uri)
         return pd.DataFrame([_row(run.run) for run in read], columns=list(COLUMNS))
     store, name = resolve_store(tracking_uri), resolve_experiment(experiment)
-    store.check()
+    store.check_made()
     client = store.client()
     found = client.get_experiment_by_name(name)
     if found is None:

@@ -184,7 +184,7 @@ def read_run(run: str = LATEST, *, tracking_uri: str | os.PathLike[str] | None =
 def read_runs(runs: list[str], *, tracking_uri: str | os.PathLike[str] | None = None) -> list[LoggedRun]:
     """Several runs at once, in the order given."""
     store = resolve_store(tracking_uri)
-    store.check()
+    store.check_made()
     client = store.client()
     everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
     return [LoggedRun(store, client, _find(client, store, everywhere, run.strip())) for run in runs]
@@ -206,4 +206,4 @@ def _find(client: MlflowClient, store: TrackingStore, experiments: list[str], wa
         return exact[0] if exact else next(iter(found.values()))
     if found:
         raise TrackingError(f"several runs begin with {wanted!r}: {', '.join(sorted(found))}; give more of the id")
-    raise TrackingError(f"no such runs here: {wanted} ({store.uri}); compare without runs lists those of an experiment")
+    raise TrackingError(f"no run {wanted!r} at {store.uri}; `langmem-dspy compare` lists those of an experiment")

@@ -56,6 +56,12 @@ class TrackingStore:
         elif self.remote:
             self._check_server()
 
+    def check_made(self) -> None:
+        """As `check`, for those who only read: a SQLite file that is not there is told of and not made."""
+        if self.file is not None and not self.file.exists():
+            raise TrackingError(f"there are no runs yet: no MLflow store at {self.file}; name another by tracking_uri")
+        self.check()
+
     def client(self) -> MlflowClient:
         """A client of the store. `check` first: MLflow itself would wait for minutes."""
         from mlflow import MlflowClient

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -197,7 +198,7 @@ def test_help_of_an_experiment_teaches_its_question_and_its_options(there):
 def test_an_unknown_run_is_told(there):
     for command in ("show", "diff", "report", "replay"):
         said = there(command, "nothing-like-it")
-        assert said.code == 1 and "no such runs" in said.err, command
+        assert said.code == 1 and "no run 'nothing-like-it'" in said.err, command
 
 
 def test_the_beginning_of_an_id_must_mean_one_run(there):
@@ -236,3 +237,30 @@ def test_doctor_knows_compromised_releases(monkeypatch):
     monkeypatch.setattr(doctor, "version", lambda name: "1.82.8" if name == "litellm" else "999")
     found = {check.name: check for check in doctor._packages()}
     assert found["litellm"].state == "fail" and "compromised" in found["litellm"].found
+
+
+def test_an_error_names_the_extra_to_install(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+
+    ended = cli("serve")
+
+    assert ended.code == 1
+    assert "pip install 'langmem-dspy[server]'" in ended.err
+
+
+@pytest.mark.parametrize("command", [("show",), ("compare",), ("compare", "a", "b"), ("diff",), ("report",)])
+def test_who_only_reads_makes_no_mlflow_store(cli, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+
+    ended = cli(*command)
+
+    assert ended.code == 1
+    assert "there are no runs yet" in ended.err
+    assert not Path("mlflow.db").exists()
+
+
+def test_a_demo_of_nothing_says_so(cli) -> None:
+    ended = cli("demo", "--seeds", "0", "--no-track")
+
+    assert ended.code == 1
+    assert "at least one optimizer and one seed" in ended.err

@@ -311,7 +311,7 @@ def test_runs_are_compared_in_a_table(store: str, announce: Announce) -> None:
     assert (second["lm_calls"], second["tokens"], second["prompts_changed"]) == (129, 42_000, 2)
     assert (second["seconds"], second["seed"], second["simulated"]) == (12.5, 0, False)
     assert list(tracking.compare(["second", "first"])["run"]) == ["second", "first"]
-    with pytest.raises(TrackingError, match="no such runs here: third"):
+    with pytest.raises(TrackingError, match="no run 'third' at"):
         tracking.compare("third")
     with pytest.raises(TrackingError, match="no experiment 'none'"):
         tracking.compare(experiment="none")

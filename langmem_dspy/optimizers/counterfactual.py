@@ -35,7 +35,9 @@ class CorrectAnswer(dspy.Signature):
 
 
 class CounterfactualCredit(dspy.Module):
-    """Blames the predictors whose corrected answer raises the score, by running what follows it again.
+    """Blames the predictor whose corrected answer raises the score most, by running what follows it again.
+
+    Of equal gains the first step's counts: what comes after it repeats its error, and gains by being corrected too.
 
     A correction that is known costs no request (labels, better runs of the same example); `ask` has a model write one
     where none is, for one request an answer. `by_trace`: what feedback says outright is believed without a replay.
@@ -62,16 +64,17 @@ class CounterfactualCredit(dspy.Module):
         return dspy.Prediction(blame=merged(blame, read, list(named)), dropped=[], undecided=undecided)
 
     def _found(self, prompts: dict[str, Prompt], trajectory: Trajectory, interventions: Interventions) -> list[Blame]:
-        first = {step.predictor: step for step in reversed(trajectory.steps) if step.outputs}
-        found = []
-        for name, step in first.items():
-            if name not in prompts:
-                continue
-            gain = self._gain(prompts[name], step, trajectory, interventions)
-            if gain > MARGIN:
-                reason = f"with its answer corrected, the score on {trajectory.id} is {gain:.2f} higher"
-                found.append(Blame(name, reason, (trajectory.id,)))
-        return found
+        first: dict[str, Step] = {}
+        for step in trajectory.steps:
+            if step.outputs and step.predictor in prompts:
+                first.setdefault(step.predictor, step)
+        gains = {name: self._gain(prompts[name], step, trajectory, interventions) for name, step in first.items()}
+        most = max(gains.values(), default=0.0)
+        if most <= MARGIN:
+            return []
+        name = next(name for name, gain in gains.items() if gain > most - MARGIN)
+        reason = f"with its answer corrected, the score on {trajectory.id} is {gains[name]:.2f} higher"
+        return [Blame(name, reason, (trajectory.id,))]
 
     def _gain(self, prompt: Prompt, step: Step, trajectory: Trajectory, interventions: Interventions) -> float:
         said: Outputs = step.outputs or {}

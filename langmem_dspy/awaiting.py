@@ -8,7 +8,7 @@ import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +23,11 @@ async def awaited(work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) ->
     """What `work` returns, run in a thread and in a copy of this context."""
     run = functools.partial(contextvars.copy_context().run, work, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_threads(), run)
+
+
+async def forwarded(module: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """`module.forward`, awaited. Out of its class: DSPy logs a warning to whoever takes it from the module itself."""
+    return await awaited(type(module).forward, module, *args, **kwargs)
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -33,6 +33,10 @@ class ModelFunction:
         self.last_usage = meter.report()
         return result
 
+    def __repr__(self) -> str:
+        model = "the configured model" if self._model is None else self._model.model
+        return f"<{type(self).__name__.lstrip('_')}({', '.join(self._inputs)}) by {model}>"
+
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         return await awaited(self.__call__, *args, **kwargs)
 

@@ -31,7 +31,10 @@ def as_lm(model: str | dspy.BaseLM | None) -> dspy.BaseLM:
         return model
     if isinstance(model, str) and model.strip():
         provider, colon, name = model.partition(":")
-        return dspy.LM(f"{provider}/{name}" if colon and "/" not in model else model)
+        try:
+            return dspy.LM(f"{provider}/{name}" if colon and "/" not in model else model)
+        except ValueError as error:
+            raise InputError(f"no model can be meant by {model!r}: {error}") from error
     if model is not None:
         raise InputError(f"model must be a model string, a dspy.LM or None, got {type(model).__name__} {model!r}")
     if dspy.settings.lm is None:

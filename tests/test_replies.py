@@ -120,3 +120,8 @@ def test_our_adapter_asks_just_as_dspys_does(inputs):
 def test_our_adapter_reads_replies_just_as_dspys_does(reply):
     signature = dspy.Signature("a -> f: list[int], g: bool, h")
     assert ReplyAdapter().parse(signature, reply) == dspy.ChatAdapter().parse(signature, reply)
+
+
+def test_a_model_string_without_a_model_is_told():
+    with pytest.raises(InputError, match="no model can be meant by 'openai/'"):
+        as_lm("openai/")

@@ -106,7 +106,10 @@ def _load_model(model: str | None, options: OneModelOptions | ModelOptions, seed
 
         return simulation.offline_lm(profile=options.profile, seed=seed)
     base = {"api_base": options.api_base} if options.api_base else {}
-    return dspy.LM(model, engine=options.engine, **base)
+    try:
+        return dspy.LM(model, engine=options.engine, **base)
+    except ValueError as error:
+        raise InputError(f"no model can be meant by {model!r}: {error}") from error
 
 
 def _announce_simulation(console: Console, lm: dspy.BaseLM) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import dspy
 
-from langmem_dspy.awaiting import awaited
+from langmem_dspy.awaiting import forwarded
 from langmem_dspy.errors import InputError
 from langmem_dspy.memories.extraction import MemoryManager
 from langmem_dspy.memories.found import Found
@@ -95,7 +95,7 @@ class MemoryStoreManager(dspy.Module):
         return Found(items=items, operations=state.operations(), dropped=state.dropped)
 
     async def aforward(self, messages: Any, max_steps: int = 1, **variables: Any) -> dspy.Prediction:
-        return await awaited(self.forward, messages, max_steps, **variables)
+        return await forwarded(self, messages, max_steps, **variables)
 
     def _known(
         self, store: Store, namespace: Namespace, said: Sequence[Message], variables: Mapping[str, Any]

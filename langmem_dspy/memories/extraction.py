@@ -12,7 +12,7 @@ from typing import Any
 
 import dspy
 
-from langmem_dspy.awaiting import awaited
+from langmem_dspy.awaiting import forwarded
 from langmem_dspy.errors import InputError, ReplyError
 from langmem_dspy.memories.found import Remembered
 from langmem_dspy.memories.known import Shown, read_existing, show
@@ -97,7 +97,7 @@ class MemoryManager(dspy.Module):
         return Remembered(memories=state.memories(), operations=state.operations(), dropped=state.dropped)
 
     async def aforward(self, messages: Any, existing: Any = None, max_steps: int = 1) -> dspy.Prediction:
-        return await awaited(self.forward, messages, existing, max_steps)
+        return await forwarded(self, messages, existing, max_steps)
 
     def work_through(
         self, state: State, messages: Sequence[Message], max_steps: int = 1, *, without_messages: bool = False

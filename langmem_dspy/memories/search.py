@@ -8,7 +8,7 @@ from typing import Any
 
 import dspy
 
-from langmem_dspy.awaiting import awaited
+from langmem_dspy.awaiting import forwarded
 from langmem_dspy.errors import InputError, ReplyError
 from langmem_dspy.memories.found import Found
 from langmem_dspy.memories.recalled import without_recalled
@@ -71,7 +71,7 @@ class MemorySearcher(dspy.Module):
         return Found(queries=queries, items=self.find(self.find_store(self.store), namespace, queries))
 
     async def aforward(self, messages: Any, **variables: Any) -> dspy.Prediction:
-        return await awaited(self.forward, messages, **variables)
+        return await forwarded(self, messages, **variables)
 
     def queries(self, messages: Sequence[Message]) -> list[str]:
         """What to search for; every one once."""

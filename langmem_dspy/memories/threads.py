@@ -7,7 +7,7 @@ from typing import Any
 import dspy
 from pydantic import BaseModel, Field
 
-from langmem_dspy.awaiting import awaited
+from langmem_dspy.awaiting import forwarded
 from langmem_dspy.errors import InputError
 from langmem_dspy.memories.recalled import without_recalled
 from langmem_dspy.memories.schemas import Schemas, as_text
@@ -61,4 +61,4 @@ class ThreadExtractor(dspy.Module):
         return dspy.Prediction(thread=thread)
 
     async def aforward(self, messages: Any) -> dspy.Prediction:
-        return await awaited(self.forward, messages)
+        return await forwarded(self, messages)

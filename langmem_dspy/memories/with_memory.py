@@ -11,7 +11,7 @@ from typing import Any
 import dspy
 from pydantic import BaseModel
 
-from langmem_dspy.awaiting import awaited
+from langmem_dspy.awaiting import forwarded
 from langmem_dspy.errors import BudgetExhausted, InputError
 from langmem_dspy.memories.background import ReflectionExecutor
 from langmem_dspy.memories.enrichment import MemoryStoreManager
@@ -87,7 +87,7 @@ class WithMemory(dspy.Module):
         return prediction
 
     async def aforward(self, **inputs: Any) -> Any:
-        return await awaited(self.forward, **inputs)
+        return await forwarded(self, **inputs)
 
     def _recalled(self, namespace: Namespace, said: Sequence[Message], variables: Mapping[str, Any]) -> str:
         """What is always on, then what the conversation calls to mind; "" if that is nothing at all."""

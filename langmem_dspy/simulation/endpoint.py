@@ -60,6 +60,9 @@ class Endpoint:
         """The model string for `dspy.LM` and LiteLLM; other clients leave out "openai/"."""
         return f"openai/{self._server.model}"
 
+    def __repr__(self) -> str:
+        return f"<Endpoint model={self.model!r} api_base={self.api_base!r}>"
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()

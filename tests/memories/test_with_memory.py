@@ -1,4 +1,6 @@
+import asyncio
 import copy
+import logging
 
 import dspy
 import pytest
@@ -10,6 +12,7 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.memories.background import ReflectionExecutor
 from langmem_dspy.memories.enrichment import MemoryStoreManager
 from langmem_dspy.memories.with_memory import WithMemory
+from langmem_dspy.simulation import offline_lm
 from langmem_dspy.store.faiss_store import FaissStore
 
 NS = ("memories",)
@@ -154,3 +157,12 @@ def test_wrong_parts_are_refused(store):
         WithMemory(dspy.Predict("a -> b"), store, reflect=executor)
     with pytest.raises(InputError, match="always"):
         WithMemory(dspy.Predict("a -> b"), store, always=[7])
+
+
+def test_awaiting_a_module_logs_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(logging.getLogger("dspy.primitives.module"), "warning", lambda line, *_: said.append(line))
+    with dspy.context(lm=offline_lm()):
+        asyncio.run(WithMemory(dspy.Predict("message -> answer"), FaissStore()).acall(message="I like pie."))
+
+    assert said == []

@@ -112,6 +112,10 @@ class PromptOptimizer(Teleprompter):
             **({"change": list(self.change)} if self.change != ("instructions",) else {}),
         }
 
+    def __repr__(self) -> str:
+        said = {name: value for name, value in self.get_params().items() if value not in (None, {}, [])}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+
     def compile(
         self,
         student: dspy.Module,

@@ -175,6 +175,12 @@ class FaissStore(BatchStore):
     def __copy__(self) -> FaissStore:
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its folder: whoever loads it opens the same store, with the embedder it was made with."""
+        if self.path is None or type(self) is not FaissStore:
+            raise TypeError(f"{self!r} is in memory and cannot be pickled; save the program's state, or give it a path")
+        return FaissStore, (str(self.path.absolute()),)
+
     def __repr__(self) -> str:
         place = "in memory" if self.path is None else repr(str(self.path))
         return f"{type(self).__name__}({place}, {self.embedder!r})"

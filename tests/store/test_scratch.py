@@ -1,5 +1,7 @@
 """A scratch view: the store as it was, and nothing that is done to it reaches the store."""
 
+import pickle
+
 import pytest
 
 from langmem_dspy.errors import StoreError
@@ -94,3 +96,12 @@ def test_a_compacted_store_is_not_read_as_something_else(store):
 
 def test_it_is_what_the_protocol_promises(store):
     assert isinstance(store, SupportsScratch)
+
+
+def test_a_pickled_store_is_the_folder_it_was_and_one_in_memory_says_that_it_cannot(tmp_path):
+    with FaissStore(tmp_path / "s") as store:
+        store.put(("memories", "ann"), "pie", {"content": "Ann likes shoo-fly pie"})
+        with pickle.loads(pickle.dumps(store)) as again:
+            assert again.get(("memories", "ann"), "pie").value == {"content": "Ann likes shoo-fly pie"}
+        with pytest.raises(TypeError, match="in memory"):
+            pickle.dumps(store.scratch())

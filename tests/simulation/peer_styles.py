@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import dspy
 import pydantic
 from dspy.lm15 import Message, Request
 
+from langmem_dspy.optimizers.credit import AssignCredit
 from langmem_dspy.optimizers.gradient import Gradient
 from langmem_dspy.optimizers.metaprompt import MetaPrompt
 from langmem_dspy.optimizers.prompt_memory import PromptMemory
@@ -189,17 +190,23 @@ def abridged(text: str) -> str:
 def suggested(lm: dspy.LM, evidence: Evidence) -> str:
     """New values for the nodes of a graph, as a JSON object that the request draws: Trace's OptoPrime."""
     told = "\n".join(f"Case {i}: {c.feedback}" for i, c in enumerate(evidence.cases))
+    name = f"{evidence.predictor}0"
+    said = _opto(lm, {name: evidence.prompt}, str([c.outputs for c in evidence.cases]), told)
+    return json.loads(said)["suggestion"].get(name, evidence.prompt)
+
+
+def _opto(lm: dspy.LM, variables: Mapping[str, str], outputs: str, feedback: str) -> str:
     system = (
         'Solve the problem from its parts, #Variables and #Feedback among them. Answer in JSON:\n\n{\n"reasoning": '
         '<your reasoning>,\n"suggestion": {\n    <variable_1>: <value_1>,\n}\n}\n\nSuggest new values of the variables.'
     )
+    listed = "\n".join(f"(str) {name}={text}" for name, text in variables.items())
     user = (
         "The problem:\n\n#Instruction\nChange the values in #Variables for the better.\n\n"
-        f"#Variables\n(str) {evidence.predictor}0={evidence.prompt}\n\n"
-        f"#Outputs\n{[c.outputs for c in evidence.cases]}\n\n#Feedback\n{told}\n"
+        f"#Variables\n{listed}\n\n#Outputs\n{outputs}\n\n#Feedback\n{feedback}\n"
     )
     response = lm(Request(model=lm.model, system=system, messages=(Message.user(user),)))
-    return json.loads(response.text)["suggestion"].get(f"{evidence.predictor}0", evidence.prompt)
+    return str(response.text)
 
 
 class OfferFeedback(dspy.Signature):
@@ -240,6 +247,45 @@ STYLES: dict[str, object] = {
     "OptoPrime": suggested,
     "SIMBA": advised,
 }
+
+
+# --- several prompts at once, and a complaint about one of them: which does it choose? ---
+
+
+class Chosen(pydantic.BaseModel):
+    reasoning: str
+    which: list[str] = pydantic.Field(description="The prompt names that should be updated")
+
+
+def chosen(lm: dspy.LM, prompts: Mapping[str, str], complaint: str) -> list[str]:
+    """A list of names, asked for before any prompt is revised: LangMem's multi-prompt optimizer."""
+    listed = "".join(f"{name}: {text}\n" for name, text in prompts.items())
+    text = (
+        f"Decide from these trajectories which prompts to update.\n\n<session_1>\nuser: hm\n\nassistant: hm\n\n"
+        f"<FEEDBACK>\n{complaint}\n</FEEDBACK>\n</session_1>\n\nBelow are the prompts in question:\n{listed}\n"
+        'Return "which", a list of names.'
+    )
+    return json.loads(lm(text, response_format=Chosen)[0])["which"]
+
+
+def suggested_among(lm: dspy.LM, prompts: Mapping[str, str], complaint: str) -> list[str]:
+    """New values for some of several variables, as JSON that the request draws: Trace's OptoPrime."""
+    said = json.loads(_opto(lm, {f"{name}0": text for name, text in prompts.items()}, "hm", f"Case 0: {complaint}"))
+    return [name.removesuffix("0") for name, text in said["suggestion"].items() if text != prompts[name[:-1]]]
+
+
+def blamed(lm: dspy.LM, prompts: Mapping[str, str], complaint: str) -> list[str]:
+    """This package, with no step to go by."""
+    with dspy.context(lm=lm, adapter=dspy.ChatAdapter(use_json_adapter_fallback=False)):
+        said = dspy.Predict(AssignCredit)(
+            system_outline=", ".join(prompts),
+            prompts="\n".join(f'<prompt name="{name}">\n{text}\n</prompt>' for name, text in prompts.items()),
+            trajectories=Trajectory("t1", feedback=complaint, score=0.4).render(),
+        )
+    return [entry.prompt_name for entry in said.blamed]
+
+
+SEVERAL_STYLES = {"LangMem multi-prompt": chosen, "OptoPrime": suggested_among, "ours: credit": blamed}
 
 
 def rules_taken(new_prompt: str, evidence: Evidence, find_rules) -> Sequence[object]:

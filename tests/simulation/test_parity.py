@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean, pstdev
 
 import pytest
-from peer_styles import STYLES, Case, Evidence, rules_taken
+from peer_styles import SEVERAL_STYLES, STYLES, Case, Evidence, rules_taken
 
 from langmem_dspy import simulation
 from langmem_dspy.simulation import worlds
@@ -51,3 +51,22 @@ def test_every_librarys_prompt_makes_it_take_up_equally_many_rules(profile, each
     tolerance = max(0.1 * middle, 3 * pstdev(everyone) / rounds**0.5)
     assert tolerance < 0.3 * middle
     assert {style: fmean(found) for style, found in counts.items() if abs(fmean(found) - middle) > tolerance} == {}
+
+
+SEVERAL = {
+    "sort": "You sort for {company}.\nRead `claim`, and fill `category`.",
+    "check": "You check by the rules of {year}.\nWrite `finding` from `claim`.",
+    "letter": "You write in the name of {sender}.\nRewrite `finding` as `letter`.",
+}
+
+
+@pytest.mark.parametrize("style", list(SEVERAL_STYLES))
+@pytest.mark.parametrize("field", ["category", "finding", "letter"])
+def test_asked_about_several_prompts_it_finds_the_one_that_speaks_of_the_field(style, field):
+    owner = {"category": "sort", "finding": "check", "letter": "letter"}[field]
+    found = []
+    for seed in range(12):
+        lm = simulation.offline_lm("strong", seed)
+        found += SEVERAL_STYLES[style](lm, SEVERAL, f'Start `{field}` with "Hello {seed}".')
+    assert found.count(owner) >= 10
+    assert len(found) - found.count(owner) <= 1

@@ -100,12 +100,17 @@ def _place(
     if len(docs) == 1 and advised:
         return docs[0]
     named = [document for document in docs if document.name in claim.owners]
-    fitting = named or [document for document in docs if fits[claim.rule, document]]
+    fitting = named or _likeliest([document for document in docs if fits[claim.rule, document]], claim.rule)
     misplaced = chance.happens(profile.misplace, "misplace", claim.rule)
     others = [document for document in docs if document not in fitting]
     if misplaced and others:
         return chance.pick(others, "other prompt", claim.rule)
     return fitting[0] if fitting else None
+
+
+def _likeliest(fitting: list[Document], rule: Rule) -> list[Document]:
+    """Of several prompts that a rule may belong into, those that speak of its field, if any do."""
+    return [document for document in fitting if rule.field in document.spoken] or fitting
 
 
 def _noticed(placed: Sequence[Finding], profile: Profile, chance: Chance, advised: bool) -> list[Finding]:

@@ -67,6 +67,17 @@ class Desk:
     def spent(self) -> bool:
         return bool(self.ask("usage")["spent"])
 
+    def runs(self, stage: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
+        """Whether a stage of the problem takes part, given the program's fields so far."""
+        only_if = stage["only_if"]
+        return only_if is None or fields.get(only_if["field"], "").strip().lower() in map(str.lower, only_if["values"])
+
+    def take(self, stage: Mapping[str, Any], prompt: str, fields: Mapping[str, str]) -> dict[str, str]:
+        """The program's fields that a stage writes under `prompt`, from those there are."""
+        inputs = {name: fields.get(wired, "") for name, wired in stage["reads"].items()}
+        said = self.step(stage["name"], prompt, inputs)
+        return {stage["writes"][name]: value for name, value in said.items()}
+
     def batches(self, size: int) -> Iterator[list[str]]:
         """Cases of the trainset, shuffled anew in every epoch, without end."""
         while True:

@@ -21,7 +21,7 @@ from langmem_dspy.simulation import Endpoint, SimulatedEngine
 from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.questions import read
 from langmem_dspy.simulation.rules import Rule
-from langmem_dspy.simulation.worlds import World
+from langmem_dspy.simulation.worlds import Stage, World
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Desk:
         world = self.world
         return {
             "prompts": {name: p.signature.instructions for name, p in self._program.named_predictors()},
-            "stages": [{"name": s.name, "inputs": s.inputs, "outputs": s.outputs} for s in world.stages],
+            "stages": [_told(stage) for stage in world.stages * world.rounds],
             "guidance": world.guidance,
             "train": [e.case for e in world.trainset],
             "val": [e.case for e in world.valset],
@@ -172,6 +172,19 @@ class Desk:
     def _rolled_out(self, prompts: Mapping[str, str], case: str) -> dict[str, Any]:
         outputs, steps = self.rolling.outputs(prompts, self._cases[case])
         return {"case": case, "steps": steps, **self.judge(case, outputs)}
+
+
+def _told(stage: Stage) -> dict[str, Any]:
+    """A stage as a peer is told of it: its fields, those of the program behind them, and when it runs."""
+    when = stage.only_if
+    if when is not None and (when.relation != "is" or when.negated):
+        raise ValueError(f"a peer cannot be told when {stage.name} runs: {when}")
+    return {
+        "name": stage.name,
+        "reads": {name: stage.wire(name) for name in stage.inputs},
+        "writes": {name: stage.wire(name) for name in stage.outputs},
+        "only_if": None if when is None else {"field": when.field, "values": when.values},
+    }
 
 
 VERBS = ("problem", "rollouts", "step", "judge", "report", "usage")

@@ -39,8 +39,7 @@ class Step(EngineLM):
         self.desk, self.stage, self.fields = desk, stage, fields
 
     def generate(self, prompt, system_prompt=None, **given):
-        inputs = {name: self.fields.get(name, "") for name in self.stage["inputs"]}
-        said = self.desk.step(self.stage["name"], system_prompt, inputs)
+        said = self.desk.take(self.stage, system_prompt, self.fields)
         self.fields.update(said)
         return shown(said)
 
@@ -57,8 +56,11 @@ def forward(desk, prompts, case):
     fields = dict(given)
     written = {}
     for stage in desk.problem["stages"]:
-        before = {name: said for name, (outputs, said) in written.items() if outputs & set(stage["inputs"])}
-        own = {name: given[name] for name in stage["inputs"] if name in given}
+        if not desk.runs(stage, fields):
+            continue
+        reads, writes = set(stage["reads"].values()), set(stage["writes"].values())
+        before = {name: said for name, (outputs, said) in written.items() if outputs & reads}
+        own = {name: given[wired] for name, wired in stage["reads"].items() if wired in given}
         question = tg.Variable(shown(own), requires_grad=False, role_description="what was asked")
         inputs = {"question": question, **before}
         call = FormattedLLMCall(
@@ -67,8 +69,8 @@ def forward(desk, prompts, case):
             {name: {} for name in inputs},
             prompts[stage["name"]],
         )
-        role = f"what the step {stage['name']} wrote: {', '.join(stage['outputs'])}"
-        written[stage["name"]] = set(stage["outputs"]), call(inputs=inputs, response_role_description=role)
+        role = f"what the step {stage['name']} wrote: {', '.join(stage['writes'])}"
+        written[stage["name"]] = writes, call(inputs=inputs, response_role_description=role)
     feedback = desk.judge(case, {name: value for name, value in fields.items() if name not in given})["feedback"]
     judge = StringBasedFunction(lambda **_: feedback or "All is well.", "the evaluation of what the steps wrote")
     return judge(

@@ -17,14 +17,13 @@ def program_of(desk, bundle):
     """A bundled function for each stage; it takes the prompt's node and the fields so far."""
 
     def stage_function(stage):
-        @bundle(description=f"[{stage['name']}] writes {', '.join(stage['outputs'])}", allow_external_dependencies=True)
+        @bundle(description=f"[{stage['name']}] writes {', '.join(stage['writes'])}", allow_external_dependencies=True)
         def step(prompt, fields):
-            inputs = {name: fields.get(name, "") for name in stage["inputs"]}
-            return {**fields, **desk.step(stage["name"], prompt, inputs)}
+            return {**fields, **desk.take(stage, prompt, fields)}
 
         return step
 
-    return {stage["name"]: stage_function(stage) for stage in desk.problem["stages"]}
+    return [(stage, stage_function(stage)) for stage in desk.problem["stages"]]
 
 
 def connect(settings):
@@ -73,8 +72,9 @@ def main() -> None:
             outputs = []
             for case in cases:
                 fields = node(desk.problem["inputs"][case])
-                for name, step in steps.items():
-                    fields = step(nodes[name], fields)
+                for stage, step in steps:
+                    if desk.runs(stage, fields.data):
+                        fields = step(nodes[stage["name"]], fields)
                 outputs.append(fields)
                 told.append(f"Case {len(told)}: {desk.judge(case, fields.data)['feedback'] or 'All is well.'}")
             together = batched(bundle)(*outputs)

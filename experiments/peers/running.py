@@ -89,4 +89,11 @@ def as_settings(world: World) -> dict[str, object]:
     """What `worlds.load` needs to make `world` anew in another process."""
     sizes = {"n_train": len(world.trainset), "n_val": len(world.valset), "n_test": len(world.testset)}
     judge = world.metric
-    return {"name": world.name, "seed": world.seed, "exact": judge.exact, "voice": asdict(judge.voice), **sizes}
+    return {
+        "name": world.name,
+        "seed": world.seed,
+        "exact": judge.exact,
+        "voice": asdict(judge.voice),
+        **sizes,
+        **world.settings,
+    }

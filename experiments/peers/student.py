@@ -21,6 +21,8 @@ class Student:
         settings = dict(desk.settings["world"])
         self.desk = desk
         self.world: World = worlds.load(**{**settings, "voice": Voice(**settings["voice"])})
+        if instructions(self.world.program()) != desk.prompts:
+            raise RuntimeError(f"the world made of {settings} is not the one at the desk")
         dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
         base = {"api_base": desk.settings["api_base"], "api_key": "any", "num_retries": 0}
         self.lm = dspy.LM(f"openai/{desk.settings['model']}", **base)
@@ -35,7 +37,11 @@ class Student:
         return int(self.desk.settings["budget"] * share / self.calls_per_rollout)
 
     def report(self, program: dspy.Module) -> None:
-        self.desk.report({name: p.signature.instructions for name, p in program.named_predictors()})
+        self.desk.report(instructions(program))
+
+
+def instructions(program: dspy.Module) -> dict[str, str]:
+    return {name: predictor.signature.instructions for name, predictor in program.named_predictors()}
 
 
 def compile_with(work: Callable[[Student], dspy.Module | None]) -> None:

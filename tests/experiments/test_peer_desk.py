@@ -75,6 +75,24 @@ def test_the_desk_runs_the_program_as_the_program_runs(name):
     assert [rolling.outputs(world.perfect_prompts(), example)[0] for example in world.trainset] == ran
 
 
+@pytest.mark.parametrize("name", ["newsroom", "guilty_loop", "guilty_branch", "guilty_shared"])
+def test_a_peer_that_walks_the_steps_itself_walks_those_of_the_program(name):
+    world = world_of(name, 2)
+    with at_desk(world, budget=10_000) as desk:
+        peer = client.Desk({"desk": desk.address, "seed": 0})
+        for case in peer.problem["train"][:4]:
+            given = peer.problem["inputs"][case]
+            fields, walked = dict(given), []
+            for stage in peer.problem["stages"]:
+                if peer.runs(stage, fields):
+                    fields |= peer.take(stage, peer.prompts[stage["name"]], fields)
+                    walked.append(stage["name"])
+            [ran] = peer.roll_out(peer.prompts, [case])
+            written = {name: value for name, value in fields.items() if name not in given}
+            assert walked == [step["predictor"] for step in ran["steps"]]
+            assert peer.judge(case, written)["score"] == ran["score"]
+
+
 def test_a_reply_with_a_rule_that_was_not_asked_for_is_noticed(world, monkeypatch):
     engine = CountingEngine("middle", 0, 10)
     lm = dspy.LM("offline/simulation", engine=engine, cache=False)
@@ -93,6 +111,16 @@ def test_a_peer_runs_within_its_budget_and_leaks_nothing(world):
     run = run_peer("dspy.GEPA", world, as_settings(world), profile="middle", seed=0, budget=90)
     assert run.failure == "" and run.leaks == ()
     assert run.lm_calls <= 90 and run.checkpoints and set(run.prompts) == set(world.hidden_rules)
+
+
+@pytest.mark.parametrize("name", list(WORLDS))
+def test_a_peer_makes_the_very_world_that_it_is_judged_on(name):
+    world = world_of(name, 1)
+    settings = dict(json.loads(json.dumps(as_settings(world))))
+    again = worlds.load(**{**settings, "voice": worlds.Voice(**settings["voice"])})
+    assert again.stages == world.stages and again.rounds == world.rounds
+    assert [dict(e) for e in again.trainset] == [dict(e) for e in world.trainset]
+    assert again.metric.voice == world.metric.voice and again.metric.exact == world.metric.exact
 
 
 def test_every_peer_has_its_script():

@@ -83,7 +83,8 @@ def load(
     train, val, test = draw_sets(name, seed, family.draw, stages, (n_train, n_val, n_test))
     rules = {stage.name: stage.rules for stage in stages}
     judge = Judge(seed, rules, voice or family.voice, family.exact if exact is None else exact, stages)
-    return World(name, seed, stages, train, val, test, judge, family.rounds)
+    settings = {key: value for key, value in (("prompts", prompts), ("shape", shape)) if value is not None}
+    return World(name, seed, stages, train, val, test, judge, family.rounds, settings)
 
 
 def _family(name: str, prompts: int | None, shape: Shape | None) -> _Family:

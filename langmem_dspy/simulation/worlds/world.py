@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 import dspy
 
@@ -28,7 +29,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class World:
-    """A task to compile for. The engine never sees any of it but what the program and the optimizer send."""
+    """A task to compile for. The engine never sees any of it but what the program and the optimizer send.
+
+    `settings`: what it was loaded with besides its seed, sizes and judge, as far as its name has such settings.
+    """
 
     name: str
     seed: int
@@ -38,6 +42,7 @@ class World:
     testset: list[dspy.Example]
     metric: Judge
     rounds: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def program(self) -> dspy.Module:
         """A fresh program with the prompts to start from."""

@@ -23,6 +23,7 @@ from dspy.lm15 import LM15Error, Request, Response, request_from_openai_chat
 from dspy.utils.exceptions import LMUnsupportedFeatureError
 
 from langmem_dspy.errors import InputError, TruncatedReply
+from langmem_dspy.lm_engine import LMAsEngine
 from langmem_dspy.memo import Memo
 from langmem_dspy.usage import Meter, Role, Usage
 
@@ -124,7 +125,7 @@ def _note_cost(entry: Mapping[str, Any]) -> None:
         costs.append(entry.get("cost"))
 
 
-class _MeteredEngine:
+class _MeteredEngine(LMAsEngine):
     def __init__(
         self,
         lm: dspy.BaseLM,
@@ -134,7 +135,8 @@ class _MeteredEngine:
         extensions: Mapping[str, Any],
         memo: Memo[Response] | None,
     ) -> None:
-        self.lm, self.meter, self.role, self.whole, self.memo = lm, meter, role, whole, memo
+        super().__init__(lm)
+        self.meter, self.role, self.whole, self.memo = meter, role, whole, memo
         self.extensions = dict(extensions)
         # A copy of DSPy's own LM makes single attempts, so that its retries pass through the meter one by one. Other
         # classes of LM are called as they are: a copy would lose the state they keep, and DSPy never retries them.
@@ -144,22 +146,6 @@ class _MeteredEngine:
             self.single = lm.copy(num_retries=0)
             self.single.callbacks = []
             self.single.update_history = _note_cost  # where DSPy says what a call cost
-
-    @property
-    def supports_function_calling(self) -> bool:
-        return bool(self.lm.supports_function_calling)
-
-    @property
-    def supports_reasoning(self) -> bool:
-        return bool(self.lm.supports_reasoning)
-
-    @property
-    def supports_response_schema(self) -> bool:
-        return bool(self.lm.supports_response_schema)
-
-    @property
-    def supported_params(self) -> set[str]:
-        return set(self.lm.supported_params)
 
     def complete(self, request: Request) -> Response:
         request = self.extended(request)

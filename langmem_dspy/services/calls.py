@@ -20,6 +20,7 @@ from dspy.clients.engines.lm15_engine import AsyncLM15Engine, timeouts_for
 from dspy.lm15 import Request, Response, RouterConfig, UnsupportedFeatureError
 
 from langmem_dspy.errors import RunCancelled
+from langmem_dspy.lm_engine import LMAsEngine
 from langmem_dspy.simulation import is_simulated
 
 _CURRENT: contextvars.ContextVar[Calls | None] = contextvars.ContextVar("calls", default=None)
@@ -72,32 +73,16 @@ class Calls:
             raise RunCancelled(self.reason)
 
 
-class CancellableEngine:
+class CancellableEngine(LMAsEngine):
     """An LM as an engine for another one, whose calls belong to the run that they are made in."""
 
     def __init__(self, lm: dspy.BaseLM) -> None:
         # Without a cache, by which one tenant could see what another asked; and without retries, which the LM around
         # this makes one by one.
-        self.lm = lm.copy(cache=False, num_retries=0)
+        super().__init__(lm.copy(cache=False, num_retries=0))
         # The simulation computes, and would hold up the event loop.
         self._awaited = not is_simulated(lm)
         self._native: tuple[asyncio.AbstractEventLoop, AsyncLM15Engine | None] | None = None
-
-    @property
-    def supports_function_calling(self) -> bool:
-        return bool(self.lm.supports_function_calling)
-
-    @property
-    def supports_reasoning(self) -> bool:
-        return bool(self.lm.supports_reasoning)
-
-    @property
-    def supports_response_schema(self) -> bool:
-        return bool(self.lm.supports_response_schema)
-
-    @property
-    def supported_params(self) -> set[str]:
-        return set(self.lm.supported_params)
 
     def complete(self, request: Request) -> Response:
         calls = _CURRENT.get()

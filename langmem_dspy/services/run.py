@@ -70,8 +70,7 @@ class Run:
     @property
     def error(self) -> Any:
         """What went wrong, as clients are told; None where nothing did."""
-        answer = orjson.loads(self.result) if self.result else None
-        return answer.get("__error__") if isinstance(answer, dict) and self.status in FAILED else None
+        return error_in(self.result) if self.status in FAILED else None
 
     def inserted(self) -> tuple[str, Sequence[Any]]:
         """The statement that keeps it."""
@@ -113,8 +112,8 @@ class Run:
         It follows from the run alone, so that a client that comes back, also to a restarted server, goes on where it
         was. The number 1 is the event at the beginning.
         """
-        if self.error is not None:
-            yield 2, "error", self.error
+        if (error := self.error) is not None:
+            yield 2, "error", error
             return
         output = orjson.loads(self.result or b"null")
         if "updates" in modes:
@@ -127,3 +126,9 @@ class Run:
         about = {"run_id": self.id, "attempt": max(self.attempts, 1), "thread_id": self.thread}
         told = {name: self.metadata[name] for name in ("model", "simulation") if name in self.metadata}
         return 1, "metadata", {**about, **told}
+
+
+def error_in(result: bytes | None) -> Any:
+    """What went wrong, by the answer of a run that failed; None where the answer does not say."""
+    answer = orjson.loads(result) if result else None
+    return answer.get("__error__") if isinstance(answer, dict) else None

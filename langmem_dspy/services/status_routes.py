@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from sqlite3 import Row
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -17,7 +16,7 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.records import SupportsCounts
 from langmem_dspy.services.auth import Tenant
 from langmem_dspy.services.handling import runs_of, store_of, tenant_of
-from langmem_dspy.services.run import FAILED, OPEN, Run
+from langmem_dspy.services.run import FAILED, OPEN, Run, error_in
 from langmem_dspy.services.runs import Runs
 from langmem_dspy.services.system_routes import about
 from langmem_dspy.services.wire import answer, time_text
@@ -100,7 +99,7 @@ def _view(row: Row, live: Run | None) -> dict[str, Any]:
     """`seconds` are from the request to the end, or to now."""
     status = row["status"] if live is None else live.status
     ended = time.time() if status in OPEN else (row["updated"] if live is None else live.updated)
-    error = _error(row["result"]) if live is None else live.error
+    error = error_in(row["result"]) if live is None else live.error
     return {
         "run_id": row["id"],
         "graph": row["graph"],
@@ -110,8 +109,3 @@ def _view(row: Row, live: Run | None) -> dict[str, Any]:
         "model": orjson.loads(row["metadata"]).get("model"),
         "error": error,
     }
-
-
-def _error(result: bytes | None) -> Mapping[str, Any] | None:
-    answer = orjson.loads(result) if result else None
-    return answer.get("__error__") if isinstance(answer, dict) else None

@@ -9,16 +9,13 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langmem_dspy._version import __version__
 from langmem_dspy.tracking.identity import git_commit
 from langmem_dspy.tracking.live import user_name
 from langmem_dspy.tracking.measures import MAX_PARAM, MAX_TAG, RUN_ID_TAG, clean, metric_key
-from langmem_dspy.tracking.stores import TrackingStore
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from langmem_dspy.tracking.stores import TrackingStore, runs_where
 
 EXPERIMENT_TAG, CELL_TAG, PARENT_TAG = "langmem_dspy.experiment", "langmem_dspy.cell", "mlflow.parentRunId"
 CELL_FILE = "cell.json"
@@ -42,7 +39,8 @@ class CellLog:
         if found:
             self._parent = str(found[0].info.run_id)
             self._client.update_run(self._parent, status="RUNNING")
-            below = _all(self._client, self._in, f"tags.`{PARENT_TAG}` = '{self._parent}' and tags.`{CELL_TAG}` != ''")
+            cells = f"tags.`{PARENT_TAG}` = '{self._parent}' and tags.`{CELL_TAG}` != ''"
+            below = runs_where(self._client, self._in, cells)
             self._known = {r.data.tags[CELL_TAG]: r.info.run_id for r in below if r.info.status == "FINISHED"}
         else:
             self._parent = self._create(name, {**_source(params.get("source")), **tags, EXPERIMENT_TAG: key})
@@ -138,13 +136,3 @@ def _source(file: Any) -> dict[str, str]:
         "mlflow.user": user_name(),
         **({"mlflow.source.git.commit": commit} if commit else {}),
     }
-
-
-def _all(client: MlflowClient, experiment_id: str, condition: str) -> list[Any]:
-    found: list[Any] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment_id], condition, page_token=token)
-        found, token = [*found, *page], page.token
-        if not token:
-            return found

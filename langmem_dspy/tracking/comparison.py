@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langmem_dspy.errors import TrackingError
 from langmem_dspy.tracking.measures import RUN_ID_TAG
 from langmem_dspy.tracking.reading import read_runs
-from langmem_dspy.tracking.stores import resolve_experiment, resolve_store
+from langmem_dspy.tracking.stores import resolve_experiment, resolve_store, runs_where
 
 if TYPE_CHECKING:
     import os
@@ -65,21 +65,10 @@ def compare(
     found = client.get_experiment_by_name(name)
     if found is None:
         raise TrackingError(f"there is no experiment {name!r} at {store.uri}; tracking.enable() makes one")
-    rows = [_row(run) for run in _all_runs(client, found.experiment_id)]
+    rows = [_row(run) for run in runs_where(client, found.experiment_id, f"tags.`{RUN_ID_TAG}` != ''")]
     if runs is not None:
         rows = _chosen(rows, [runs] if isinstance(runs, str) else list(runs))
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _all_runs(client: Any, experiment_id: str) -> list[Any]:
-    found: list[Any] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment_id], f"tags.`{RUN_ID_TAG}` != ''", page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
 
 
 def _chosen(rows: Sequence[dict[str, Any]], wanted: Sequence[str]) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ import dspy
 from langmem_dspy.errors import InputError, TrackingError
 from langmem_dspy.optimizers.prompts import read_prompts, with_prompts
 from langmem_dspy.tracking.identity import program_name, prompt_names
-from langmem_dspy.tracking.registry import PromptRegistry, holdable
-from langmem_dspy.tracking.stores import resolve_experiment, resolve_store
+from langmem_dspy.tracking.registry import PromptRegistry, all_versions, holdable
+from langmem_dspy.tracking.stores import pages, resolve_experiment, resolve_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -168,23 +168,13 @@ class PromptVersions:
         raise TrackingError(f"no prompt and no program {name!r} in the registry at {self.store.uri}; there are: {some}")
 
     def _search(self, condition: str | None) -> list[str]:
-        names: list[str] = []
-        token: str | None = None
-        while True:
-            page = self._client.search_prompts(condition, page_token=token)
-            names, token = [*names, *(prompt.name for prompt in page)], page.token
-            if not token:
-                return names
+        found = pages(lambda token: self._client.search_prompts(condition, page_token=token))
+        return [prompt.name for page in found for prompt in page]
 
     def _versions(self, prompt: str) -> list[RegisteredPrompt]:
-        found: list[RegisteredPrompt] = []
-        token: str | None = None
-        while True:
-            page = self._client.search_prompt_versions(prompt, max_results=100, page_token=token)
-            # MLflow leaves the aliases out of a search.
-            found, token = [*found, *(self._version(prompt, int(v.version)) for v in page)], page.token
-            if not token:
-                return sorted(found, key=lambda version: -version.version)
+        # Each is fetched by itself: MLflow leaves the aliases out of a search.
+        found = [self._version(prompt, int(version.version)) for version in all_versions(self._client, prompt)]
+        return sorted(found, key=lambda version: -version.version)
 
     def _version(self, prompt: str, number: int) -> RegisteredPrompt:
         version: Any = self._client.get_prompt_version(prompt, str(number))

@@ -18,6 +18,7 @@ from langmem_dspy.optimizers.results import Candidate, DetailedResults
 from langmem_dspy.tracking.history import RunHistory
 from langmem_dspy.tracking.identity import prompt_names
 from langmem_dspy.tracking.measures import clean
+from langmem_dspy.tracking.stores import pages
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -128,14 +129,7 @@ class PromptRegistry:
         known = [e for e in (found.tags or {}).get(_EXPERIMENTS, "").split(",") if e]
         if self.experiment_id not in known:
             self.client.set_prompt_tag(name, _EXPERIMENTS, f",{','.join([*known, self.experiment_id])},")
-        versions: list[Version] = []
-        token = None
-        while True:
-            page = self.client.search_prompt_versions(name, max_results=100, page_token=token)
-            versions += (Version(int(v.version), v.template, dict(v.tags)) for v in page)
-            token = page.token
-            if not token:
-                return versions
+        return [Version(int(v.version), v.template, dict(v.tags)) for v in all_versions(self.client, name)]
 
     def _holder(self, name: str, versions: list[Version]) -> Version | None:
         """The version that holds the alias `best`."""
@@ -154,6 +148,12 @@ class PromptRegistry:
             if version.tags.get(key) != value and key in ("score", *_COMPARABLE):
                 self.client.set_prompt_version_tag(name, version.number, key, value)
                 version.tags[key] = value
+
+
+def all_versions(client: MlflowClient, name: str) -> list[Any]:
+    """Every version of a prompt as MLflow has it, without its aliases."""
+    found = pages(lambda token: client.search_prompt_versions(name, max_results=100, page_token=token))
+    return [version for page in found for version in page]
 
 
 def holdable(name: str, text: str) -> bool:

@@ -12,17 +12,21 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from langmem_dspy.errors import InputError, TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.store.entities import PagedList
+
+T = TypeVar("T")
 
 DEFAULT_EXPERIMENT = "langmem-dspy"
 SIGN_OF_LIFE_SECONDS = (2.0, 3.0)  # to connect, to answer
@@ -120,6 +124,23 @@ def resolve_store(tracking_uri: str | os.PathLike[str] | None = None) -> Trackin
 def resolve_experiment(name: str | None) -> str:
     """`name`, else MLFLOW_EXPERIMENT_NAME, else "langmem-dspy"."""
     return name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
+
+
+def pages(search: Callable[[str | None], PagedList[T]]) -> Iterator[PagedList[T]]:
+    """Every page of a search, which is given the token of each: MLflow cuts off what is beyond the first."""
+    token: str | None = None
+    while True:
+        page = search(token)
+        yield page
+        token = page.token
+        if not token:
+            return
+
+
+def runs_where(client: MlflowClient, experiment_id: str, condition: str) -> list[Run]:
+    """All runs of the experiment for which `condition` holds, in MLflow's own order."""
+    found = pages(lambda token: client.search_runs([experiment_id], condition, page_token=token))
+    return [run for page in found for run in page]
 
 
 @contextmanager

@@ -6,10 +6,11 @@ import logging
 import os
 import sys
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 
 from langmem_dspy.tracking.measures import RUN_ID_TAG
-from langmem_dspy.tracking.stores import TrackingStore
+from langmem_dspy.tracking.stores import TrackingStore, pages
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,21 +74,19 @@ def link_traces(client: MlflowClient, experiment_id: str, run_id: str, mlflow_ru
         import mlflow
 
         mlflow.flush_trace_async_logging()
-    linked, token = 0, None
+    search = partial(
+        client.search_traces,
+        locations=[experiment_id],
+        filter_string=f"tags.`{RUN_ID_TAG}` = '{run_id}'",
+        include_spans=False,
+        max_results=_A_CALL,
+    )
+    linked = 0
     try:
-        while True:
-            found = client.search_traces(
-                locations=[experiment_id],
-                filter_string=f"tags.`{RUN_ID_TAG}` = '{run_id}'",
-                include_spans=False,
-                max_results=_A_CALL,
-                page_token=token,
-            )
+        for found in pages(lambda token: search(page_token=token)):
             if found:
                 client.link_traces_to_run([trace.info.trace_id for trace in found], mlflow_run)
-            linked, token = linked + len(found), found.token
-            if not token:
-                return linked
+            linked += len(found)
     except MlflowException as error:
         logger.info("tracking: traces of run %s are not linked to it: %s", run_id, error)
-        return linked
+    return linked

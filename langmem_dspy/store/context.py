@@ -62,9 +62,7 @@ class Context:
         return list(self._codes)
 
     def fork(self) -> Context:
-        return Context(
-            self.names, *(Column(column.array, column.array.dtype) for column in (self.threads, self.positions))
-        )
+        return Context(self.names, self.threads.fork(), self.positions.fork())
 
     def _linked(self, alive: NDArray[np.bool_]) -> list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]]:
         if self._links is not None and self._links[0] == self.threads.size:

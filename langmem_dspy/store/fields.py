@@ -40,7 +40,7 @@ class Field:
 
     def fork(self) -> Field:
         forked = Field()
-        forked.codes = Column(self.codes.array, np.int32)
+        forked.codes = self.codes.fork()
         forked._values, forked._by_identity = list(self._values), dict(self._by_identity)
         return forked
 

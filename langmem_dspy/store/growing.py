@@ -35,6 +35,10 @@ class Column:
     def array(self) -> NDArray[Any]:
         return self._room[: self.size]
 
+    def fork(self) -> Column:
+        """A copy, whose changes are its own."""
+        return Column(self.array, self._room.dtype)
+
     def append(self, value: Any) -> None:
         if self.size == len(self._room):
             grown = np.empty(max(_FIRST, 2 * self.size), self._room.dtype)

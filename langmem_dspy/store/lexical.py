@@ -148,7 +148,7 @@ class Postings:
         forked = Postings()
         forked._terms, forked._starts, forked._slots = self._terms, self._starts, self._slots
         forked._counts = self._counts
-        forked.lengths = Column(self.lengths.array, np.float32)
+        forked.lengths = self.lengths.fork()
         forked._new = {term: (slots[:], counts[:]) for term, (slots, counts) in self._new.items()}
         forked._waiting, forked._worded, forked._length = self._waiting, self._worded, self._length
         return forked

@@ -143,8 +143,7 @@ class Shard:
         """A shard of the same slots whose changes are its own."""
         forked = Shard(self.path, self.width)
         for name in ("ids", "alive", "has_vector", "valid_from", "valid_to", "owners"):
-            column: Column = getattr(self, name)
-            setattr(forked, name, Column(column.array, column.array.dtype))
+            setattr(forked, name, getattr(self, name).fork())
         forked.timed, forked.quantized = self.timed, self.quantized
         forked.dead, forked.without_vector = self.dead, self.without_vector
         forked.vectors = self.vectors and self.vectors.fork()

@@ -46,7 +46,8 @@ def contenders(
         sums[term.slots] += part(term, term.slots, term.counts)
         opened += len(term.slots)
         if some is None and opened >= _SOME * k:
-            some = _best(np.flatnonzero((sums > 0) & mask), sums, _FEW * k)
+            found = np.flatnonzero((sums > 0) & mask)
+            some = best_of(found, sums[found], _FEW * k)
     least = 0.0 if some is None else _least(sums[some], k)
     found = np.flatnonzero((sums > max(0.0, least - _most(terms))) & mask)
     return _narrowed(k, terms, found, sums[found], part)
@@ -60,6 +61,14 @@ def places(held: NDArray[np.int32], slots: NDArray[np.int64]) -> NDArray[np.int6
     return np.where(held[at] == slots, at, -1)
 
 
+def best_of(slots: NDArray[np.int64], scores: NDArray[np.float32], n: int) -> NDArray[np.int64]:
+    """The `n` slots of the highest `scores`, in no order; all of them if there are not as many."""
+    if len(slots) <= n:
+        return slots
+    best: NDArray[np.int64] = slots[np.argpartition(scores, len(slots) - n)[-n:]]
+    return best
+
+
 def _narrowed(
     k: int, rest: Sequence[Held], found: NDArray[np.int64], sums: NDArray[np.float32], part: Part
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -71,13 +80,6 @@ def _narrowed(
         kept = sums + np.float32(_most(rest[i + 1 :])) >= _least(sums, k)
         found, sums = found[kept], sums[kept]
     return found, sums
-
-
-def _best(slots: NDArray[np.int64], sums: NDArray[np.float32], n: int) -> NDArray[np.int64]:
-    if len(slots) <= n:
-        return slots
-    best: NDArray[np.int64] = slots[np.argpartition(sums[slots], len(slots) - n)[-n:]]
-    return best
 
 
 def _most(terms: Sequence[Held]) -> float:

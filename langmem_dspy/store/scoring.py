@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from langmem_dspy.records import SearchMode
+from langmem_dspy.store.contenders import best_of
 from langmem_dspy.store.lexical import Postings, Statistics
 from langmem_dspy.store.shard import Shard
 
@@ -81,7 +82,7 @@ def _few(
         lexical = postings.scores_of(slots, query.terms, total)
         nothing = np.full(len(slots), np.nan, np.float32)
         return Scored(shard.ids.array[slots], _scores(lexical), nothing, lexical, np.zeros_like(lexical))
-    near = _nearest(shard, mask, query.vector, wanted, _wordiest(slots, lexical))
+    near = _nearest(shard, mask, query.vector, wanted, best_of(slots, lexical, _WORDY))
     if near is None:
         return None
     slots = np.union1d(slots, near)
@@ -140,19 +141,12 @@ def _meaning(
     slots = None
     if shard.quantized is not None:
         worded = np.flatnonzero(mask & (lexical > 0))
-        slots = _nearest(shard, mask, query.vector, wanted, _wordiest(worded, lexical[worded]))
+        slots = _nearest(shard, mask, query.vector, wanted, best_of(worded, lexical[worded], _WORDY))
     if slots is None:
         return _evidence(shard.cosines(query.vector), query)
     cosines = np.full(shard.size, -2, np.float32)
     cosines[slots] = shard.cosines_of(slots, query.vector)
     return _evidence(cosines, query)
-
-
-def _wordiest(slots: NDArray[np.int64], lexical: NDArray[np.float32]) -> NDArray[np.int64]:
-    if len(slots) <= _WORDY:
-        return slots
-    best: NDArray[np.int64] = slots[np.argpartition(lexical, len(slots) - _WORDY)[-_WORDY:]]
-    return best
 
 
 def _evidence(cosines: NDArray[np.float32], query: Query) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -37,7 +37,7 @@ from langmem_dspy.services.openapi import openapi, operation_id
 from langmem_dspy.services.registry import served_graphs, warm
 from langmem_dspy.services.runs import Runs
 from langmem_dspy.services.threads import Threads
-from langmem_dspy.services.wire import Refused, refusal, time_text
+from langmem_dspy.services.wire import Refused, refusal, time_text, told_of
 
 _SWEEP_SECONDS = 30.0
 # What is asked most often is matched first.
@@ -135,5 +135,4 @@ def _conflict(request: Request, error: Any) -> Response:
 
 
 def _bad_parameter(request: Request, error: Any) -> Response:
-    told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
-    return refusal(422, "; ".join(told))
+    return refusal(422, told_of(error.errors()))

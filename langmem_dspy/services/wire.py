@@ -61,8 +61,12 @@ def checked(value: Any, model: type[B], where: str = "") -> B:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-        told = [f"{where}{'.'.join(map(str, one['loc'])) or 'the body'}: {one['msg']}" for one in problems[:5]]
-        raise Refused(422, "; ".join(told)) from None
+        raise Refused(422, told_of(problems, where)) from None
+
+
+def told_of(problems: Sequence[Any], where: str = "") -> str:
+    """The first of pydantic's problems: each with its field, and never with what that held."""
+    return "; ".join(f"{where}{'.'.join(map(str, one['loc'])) or 'the body'}: {one['msg']}" for one in problems[:5])
 
 
 async def read_json(request: Request) -> Any:

@@ -10,14 +10,13 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from langmem_dspy.services.gate import OPEN_PATHS
 from langmem_dspy.services.handling import BODIES
 from langmem_dspy.services.openapi_operations import DESCRIPTION, OPERATIONS, TAGS, Told
-from langmem_dspy.services.page_routes import PATHS
 from langmem_dspy.services.views import Refusal
 
 _REFERENCE = "#/components/schemas/{model}"
 _UNTOLD = Told()  # of routes that the schema leaves out, and of new ones, which a test finds
-_OPEN = frozenset({"/ok", "/info", *PATHS})
 _REFUSALS = {
     "401": "No key, or one that is not good; `/ok` and `/info` need none.",
     "404": "There is no such thing here; what belongs to another tenant is not here either.",
@@ -87,13 +86,13 @@ def _tell(path: str, method: str, operation: dict[str, Any]) -> None:
     answers[success] = _answer(told, answers[success])
     answers.pop("422", None)
     answers |= {str(status): {"description": text} for status, text in told.others.items()}
-    if path in _OPEN:
+    if path in OPEN_PATHS:
         operation["security"] = []
     answers |= {status: {"$ref": f"#/components/responses/{status}"} for status in _refusals(path, method, told)}
 
 
 def _refusals(path: str, method: str, told: Told) -> list[str]:
-    if path in _OPEN:
+    if path in OPEN_PATHS:
         return ["429"]
     takes_body = method in ("post", "put", "patch", "delete")
     chosen = {

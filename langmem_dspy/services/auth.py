@@ -48,6 +48,10 @@ class Tenant:
         return "/".join(self.root)
 
 
+ALONE = Tenant("local")
+"""Whoever calls where there are no keys: this machine, or who started the process."""
+
+
 class ScopedStore(BatchStore):
     """A store as one tenant sees it: their root is put before every namespace, and taken off every answer.
 

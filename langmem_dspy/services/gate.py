@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from langmem_dspy.services.auth import Tenant
+from langmem_dspy.services.auth import ALONE, Tenant
 from langmem_dspy.services.keys import KeyFile
 from langmem_dspy.services.limits import Limits, RateLimiter
 from langmem_dspy.services.metrics import Metrics
@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 OPEN_PATHS = frozenset({"/ok", "/info", "/openapi.json"}) | PAGES
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _READ_SECONDS = 60.0
-_ALONE = Tenant("local")
 
 
 class Gate:
@@ -55,8 +54,7 @@ class Gate:
         if int(_digits(headers.get(b"content-length"))) > self.limits.body_bytes:
             raise Refused(413, f"a body has at most {self.limits.body_bytes} bytes", {"Connection": "close"})
         tenant = self._tenant(headers)
-        known = tenant is not None
-        if not known and scope["path"] not in OPEN_PATHS:
+        if tenant is None and scope["path"] not in OPEN_PATHS:
             self._slow_down(f"stranger {address}")
             raise Refused(401, "send a key of this server as x-api-key", {"WWW-Authenticate": "Bearer"})
         self._slow_down(tenant.path if tenant is not None and tenant.root else address)
@@ -65,7 +63,7 @@ class Gate:
     def _tenant(self, headers: dict[bytes, bytes]) -> Tenant | None:
         if self.keys is None:
             _check_is_local(headers)
-            return _ALONE
+            return ALONE
         presented = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         return self.keys.tenant(presented.decode("latin-1").strip()) if presented else None
 

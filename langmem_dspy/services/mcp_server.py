@@ -25,7 +25,7 @@ from langmem_dspy._version import __version__
 from langmem_dspy.errors import InputError
 from langmem_dspy.namespaces import memory_context
 from langmem_dspy.records import Store
-from langmem_dspy.services.auth import ScopedStore, Tenant
+from langmem_dspy.services.auth import ALONE, ScopedStore, Tenant
 from langmem_dspy.services.calls import Calls
 from langmem_dspy.services.mcp_tools import Answer, Offer, OfferedTool, checked
 
@@ -35,7 +35,6 @@ INSTRUCTIONS = (
     "A memory that lasts across conversations. Search it before you answer what may depend on earlier conversations; "
     "save what will matter later, and correct or delete what is wrong."
 )
-_ALONE = Tenant("local")
 
 
 async def serve_stdio(store: Store, offer: Offer) -> None:
@@ -127,7 +126,7 @@ async def _answer(tool: OfferedTool, arguments: Mapping[str, Any] | None, second
 
 def _tenant(ctx: ServerRequestContext[Any]) -> Tenant:
     if ctx.request is None:  # over stdio, whoever started this process
-        return _ALONE
+        return ALONE
     tenant: Tenant = ctx.request.scope["tenant"]
     return tenant
 

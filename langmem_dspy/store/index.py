@@ -19,8 +19,8 @@ from langmem_dspy.store.background import Background
 from langmem_dspy.store.growing import Blocks
 from langmem_dspy.store.quantized import Quantized, Stopped, build
 from langmem_dspy.store.reader import Reader, Status
-from langmem_dspy.store.rows import PUT
-from langmem_dspy.store.shard import ALWAYS, Shard
+from langmem_dspy.store.rows import ALWAYS, PUT
+from langmem_dspy.store.shard import Shard
 from langmem_dspy.store.snapshots import Snapshots, Stamp
 from langmem_dspy.store.vectors import Vectors
 

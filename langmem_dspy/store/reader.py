@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from langmem_dspy.store.rows import PUT, Row
+from langmem_dspy.store.rows import ALWAYS, PUT, Row
 from langmem_dspy.store.values import load, texts
 
 _COLUMNS = (
@@ -15,7 +15,6 @@ _COLUMNS = (
 )
 _CHUNKS = (1, 16, 512)
 _AFTER_ALL = "\U0010ffff"
-_NEVER = -(2**62)
 
 
 class Status(NamedTuple):
@@ -81,7 +80,7 @@ class Reader:
     def last_replacement(self, since: int) -> int:
         """When something was replaced or deleted last, of what was written after the seq `since`."""
         found: int = self._sql.execute(
-            "SELECT ifnull(max(at), ?) FROM revisions WHERE seq > ? AND replaces IS NOT NULL", (_NEVER, since)
+            "SELECT ifnull(max(at), ?) FROM revisions WHERE seq > ? AND replaces IS NOT NULL", (-ALWAYS, since)
         ).fetchone()[0]
         return found
 

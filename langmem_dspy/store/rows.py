@@ -12,6 +12,7 @@ from langmem_dspy.records import Item, Namespace, Provenance, Revision
 
 PUT, DELETE, EXPIRE = 1, 0, 2
 _ACTIONS = {PUT: "put", DELETE: "delete", EXPIRE: "expire"}
+ALWAYS = 2**62  # a time later than any; its negative is earlier than any
 _END = "\x1f"  # refused in labels, and smaller than all that is not: paths sort as tuples do
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

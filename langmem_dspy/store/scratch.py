@@ -15,8 +15,7 @@ from typing import Any
 from langmem_dspy.errors import StoreError
 from langmem_dspy.store.items import Items, Write
 from langmem_dspy.store.reader import Addition, Change, Last, Reader, Status
-from langmem_dspy.store.rows import Row
-from langmem_dspy.store.shard import ALWAYS
+from langmem_dspy.store.rows import ALWAYS, Row
 from langmem_dspy.store.vectors import Vectors, activate, make_generation
 
 

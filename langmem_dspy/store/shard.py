@@ -18,11 +18,10 @@ from langmem_dspy.store.growing import Blocks, Column
 from langmem_dspy.store.lexical import Postings
 from langmem_dspy.store.quantized import Quantized
 from langmem_dspy.store.reader import Addition, Reader
+from langmem_dspy.store.rows import ALWAYS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-ALWAYS = 2**62
 
 
 class Shard:

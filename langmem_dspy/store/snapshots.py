@@ -21,7 +21,8 @@ from langmem_dspy.store.context import Context
 from langmem_dspy.store.growing import Blocks, Column, FileRows
 from langmem_dspy.store.lexical import Postings
 from langmem_dspy.store.quantized import Quantized, fine_index
-from langmem_dspy.store.shard import ALWAYS, Shard
+from langmem_dspy.store.rows import ALWAYS
+from langmem_dspy.store.shard import Shard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

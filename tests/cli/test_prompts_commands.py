@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import dspy
@@ -24,21 +23,9 @@ learned = Desk("\\nInvoices go to billing.")
 """
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory):
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def prompts(cli, empty, tmp_path, monkeypatch):
+def prompts(cli, mlflow_store, tmp_path, monkeypatch):
     """Calls `langmem-dspy prompts ...` beside an empty store and a module with two forms of a program."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    shutil.copyfile(empty, tmp_path / "mlflow.db")
     Path("prompted_desk.py").write_text(DESK)
     monkeypatch.syspath_prepend(str(tmp_path))
     return lambda *arguments: cli("prompts", *arguments)

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import json
-import os
 import urllib.error
 import urllib.request
 
 import dspy
 import pytest
 from dspy.lm15 import Message, Request
-
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 from langmem_dspy import simulation
 from langmem_dspy.optimizers.gradient import Diagnose

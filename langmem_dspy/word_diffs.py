@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from langmem_dspy.markup import GREEN, RED, Markup, joined, tag
+from langmem_dspy.markup import GREEN, RED, Markup, joined, tag, verbatim
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -68,7 +68,7 @@ def diff_html(before: str, after: str, introduced: Mapping[str, int] | None = No
         step = steps.get(line.text) if line.kind == "new" else None
         note = tag("small", f"  step {step}", style="opacity:.6") if step else ""
         lines.append(tag("div", SIGNS[line.kind], " ", line.html(), note, style=_STYLES[line.kind]))
-    return tag("div", *lines, style="font-family:monospace;white-space:pre-wrap;text-align:left")
+    return verbatim(joined(*lines))
 
 
 def diff_text(before: str, after: str) -> Text:
@@ -93,8 +93,8 @@ def inline_html(before: str, after: str) -> Markup:
         if gone == come:
             parts.append(gone)
             continue
-        parts.append(tag("del", gone, style=f"background:{RED}") if gone else "")
-        parts.append(tag("ins", come, style=f"background:{GREEN}") if come else "")
+        parts.append(tag("del", gone, style=_STYLES["gone"]) if gone else "")
+        parts.append(tag("ins", come, style=_STYLES["new"]) if come else "")
     return joined(*parts)
 
 

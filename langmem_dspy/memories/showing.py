@@ -51,7 +51,7 @@ class MemoryTable(Sequence[dict[str, Any]]):
             shown.add_row(*map(Text, cells))
         return shown
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         return table(self.columns, self._cells()) or tag("p", tag("em", "no memories"))
 
     def _cells(self) -> Iterator[list[str]]:
@@ -111,9 +111,9 @@ def prediction_html(fields: Any) -> Markup:
     operations, dropped = fields.get("operations"), fields.get("dropped")
     changes = Markup() if operations is None else _changes(operations)
     known = MemoryTable(fields.get("items", fields.get("memories")) or ())
-    shown = known._repr_html_() if operations is None else folded(f"{len(known)} memories", Markup(known._repr_html_()))
+    shown = known._repr_html_() if operations is None else folded(f"{len(known)} memories", known._repr_html_())
     lost = folded(f"{len(dropped)} not done", table(("asked for", "reason"), map(_lost, dropped))) if dropped else ""
-    return tag("div", asked, changes, Markup(shown), lost)
+    return tag("div", asked, changes, shown, lost)
 
 
 def _changes(operations: Sequence[Operation]) -> Markup:

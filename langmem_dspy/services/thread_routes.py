@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -18,7 +19,7 @@ from langmem_dspy.services.bodies import (
     UpdateThread,
 )
 from langmem_dspy.services.handling import ThreadId, runs_of, takes, tenant_of, threads_of, uuid_text
-from langmem_dspy.services.threads import Row, state_view, ttl_view, view
+from langmem_dspy.services.threads import state_view, ttl_view, view
 from langmem_dspy.services.wire import Refused, answer, only, paged, read
 
 router = APIRouter(prefix="/threads", tags=["threads"])
@@ -142,31 +143,27 @@ async def get_history(
 
 
 def _history(request: Request, thread_id: uuid.UUID, body: ReadHistory) -> Response:
-    identifier = str(thread_id)
-    states = _states(request, identifier)
+    threads, tenant, identifier = threads_of(request), tenant_of(request), str(thread_id)
+    threads.find(tenant, identifier)
+    states = threads.states(tenant, identifier)
     before = body.before.get("checkpoint_id") if isinstance(body.before, dict) else body.before
     if before is not None:
         at = next((i for i, state in enumerate(states) if state["id"] == before), len(states))
         states = states[at + 1 :]
-    views = [state_view(identifier, state) for state in states]
-    if body.metadata:
-        views = [one for one in views if body.metadata.items() <= one["metadata"].items()]
-    return answer([only(one, body.select) for one in views[: body.limit]])
+    wanted = (body.metadata or {}).items()
+    views = (state_view(identifier, state) for state in states)
+    found = islice((one for one in views if wanted <= one["metadata"].items()), body.limit)
+    return answer([only(one, body.select) for one in found])
 
 
 def _state(request: Request, thread_id: uuid.UUID, checkpoint: Any, select: list[str] | None) -> Response:
-    identifier = str(thread_id)
-    states = _states(request, identifier)
-    found = next((state for state in states if checkpoint in (None, state["id"])), None)
+    threads, tenant, identifier = threads_of(request), tenant_of(request), str(thread_id)
+    threads.find(tenant, identifier)
+    # As text: a body may hold anything, and nothing but text is an id.
+    found = threads.state(tenant, identifier, None if checkpoint is None else str(checkpoint))
     if found is None and checkpoint is not None:
         raise Refused(404, "the thread has no such checkpoint")
     return answer(only(state_view(identifier, found), select))
-
-
-def _states(request: Request, identifier: str) -> list[Row]:
-    threads, tenant = threads_of(request), tenant_of(request)
-    threads.find(tenant, identifier)
-    return threads.states(tenant, identifier)
 
 
 async def _end_runs(request: Request, threads: list[str]) -> None:

@@ -21,6 +21,7 @@ _INSERT = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _STATE = "INSERT INTO states (id, tenant, thread, created, vals, metadata, parent) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_NEWEST_FIRST = "FROM states WHERE tenant = ? AND thread = ? ORDER BY created DESC, id DESC"
 _STATUS = {"success": "idle", "interrupted": "interrupted", "error": "error", "timeout": "error"}
 _ORDERS = {"thread_id": "id", "created_at": "created", "status": "status"}
 
@@ -104,7 +105,8 @@ class Threads:
 
     async def keep_latest(self, tenant: Tenant, identifiers: Sequence[str]) -> int:
         """Forget all but the last state of these threads; how many states that were."""
-        old = [state["id"] for one in dict.fromkeys(identifiers) for state in self.states(tenant, one)[1:]]
+        sql = f"SELECT id {_NEWEST_FIRST} LIMIT -1 OFFSET 1"
+        old = [row["id"] for one in dict.fromkeys(identifiers) for row in self.ledger.rows(sql, tenant.path, one)]
         await self.ledger.write(*(("DELETE FROM states WHERE id = ?", (one,)) for one in old))
         return len(old)
 
@@ -112,8 +114,14 @@ class Threads:
 
     def states(self, tenant: Tenant, identifier: str) -> list[Row]:
         """Newest first."""
-        sql = "SELECT * FROM states WHERE tenant = ? AND thread = ? ORDER BY created DESC, id DESC"
-        return self.ledger.rows(sql, tenant.path, identifier)
+        return self.ledger.rows(f"SELECT * {_NEWEST_FIRST}", tenant.path, identifier)
+
+    def state(self, tenant: Tenant, identifier: str, checkpoint: str | None) -> Row | None:
+        """The state that was reached there; the newest for None."""
+        if checkpoint is None:
+            return self.ledger.row(f"SELECT * {_NEWEST_FIRST} LIMIT 1", tenant.path, identifier)
+        sql = "SELECT * FROM states WHERE tenant = ? AND thread = ? AND id = ?"
+        return self.ledger.row(sql, tenant.path, identifier, checkpoint)
 
     async def set_state(self, tenant: Tenant, identifier: str, values: Any, as_node: str | None) -> dict[str, Any]:
         """Merge `values` into the thread's; the checkpoint that comes of it."""
@@ -148,11 +156,7 @@ class Threads:
         return statements
 
     def _new_state(self, tenant: str, identifier: str, values: Any, about: Any) -> tuple[str, list[Statement]]:
-        last = self.ledger.row(
-            "SELECT id FROM states WHERE tenant = ? AND thread = ? ORDER BY created DESC, id DESC LIMIT 1",
-            tenant,
-            identifier,
-        )
+        last = self.ledger.row(f"SELECT id {_NEWEST_FIRST} LIMIT 1", tenant, identifier)
         state, now, text = _state_id(), time.time(), _text(values)
         row = (state, tenant, identifier, now, text, _text(about), last["id"] if last else None)
         sql = "UPDATE threads SET vals = ?, updated = ? WHERE tenant = ? AND id = ?"

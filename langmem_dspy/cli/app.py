@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
 from cyclopts import App
-from dspy.utils.exceptions import DSPyError
-from rich.console import Console
-from rich.text import Text
 
 from langmem_dspy._version import __version__
 from langmem_dspy.cli.demo import demo
@@ -21,7 +16,7 @@ from langmem_dspy.cli.prompts import prompts
 from langmem_dspy.cli.runs import compare, diff, report, show
 from langmem_dspy.cli.serve import keys, serve
 from langmem_dspy.cli.ui import ui
-from langmem_dspy.errors import LangMemError
+from langmem_dspy.experimenting.command import ending_in_one_line
 
 app = App(
     name="langmem-dspy",
@@ -67,12 +62,5 @@ app.command(doctor)
 
 def run() -> None:
     """Run the command given in sys.argv."""
-    try:
+    with ending_in_one_line():
         app()
-    except (LangMemError, DSPyError) as error:
-        # As Text: a message may hold brackets, 'langmem-dspy[server]' among them, that are no markup.
-        told = Text.assemble((type(error).__name__, "red"), f": {error}")
-        Console(stderr=True).print(told, soft_wrap=True, highlight=False)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,13 +59,23 @@ class RunOptions:
 
 
 def main(experiment: Experiment[Any], arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process if it goes wrong; our errors are told in one line."""
+    """Run the command line; see `ending_in_one_line` for how it ends if it goes wrong."""
+    with ending_in_one_line():
+        command(experiment, sys.argv[0] if arguments is None else experiment.source.name)(arguments)
+
+
+@contextmanager
+def ending_in_one_line() -> Iterator[None]:
+    """Ends the process if what runs inside goes wrong; our errors and DSPy's are told in one line."""
     from rich.console import Console
+    from rich.text import Text
 
     try:
-        command(experiment, sys.argv[0] if arguments is None else experiment.source.name)(arguments)
+        yield
     except (LangMemError, DSPyError) as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}[/]:", str(error), soft_wrap=True, highlight=False)
+        # As Text: a message may hold brackets, 'langmem-dspy[server]' among them, that are no markup.
+        told = Text.assemble((type(error).__name__, "red"), f": {error}")
+        Console(stderr=True).print(told, soft_wrap=True, highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

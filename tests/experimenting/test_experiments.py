@@ -151,6 +151,13 @@ def test_an_experiment_is_called_like_its_function(toy_file, tmp_path):
     assert toy(Cell(toy.config(), "big", 3, tmp_path))["score"] == 7
 
 
+def test_the_command_line_ends_with_the_error_as_it_stands(toy_file, capsys):
+    with pytest.raises(SystemExit) as ended:
+        load_experiment(toy_file).main(["--vary", "size[/red]=1"])
+    assert ended.value.code == 1
+    assert "InputError: Config has no field 'size[/red]'" in capsys.readouterr().err
+
+
 def test_a_file_without_an_experiment_is_refused(tmp_path):
     (tmp_path / "empty.py").write_text("x = 1")
     with pytest.raises(InputError, match="0 experiments"):

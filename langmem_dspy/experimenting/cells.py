@@ -59,9 +59,7 @@ class Found:
     @property
     def said(self) -> str:
         """How a person tells it from the others."""
-        return " ".join(
-            [self.variant, *(f"{name}={value}" for name, value in self.varied.items()), f"seed {self.seed}"]
-        )
+        return f"{called(self.variant, self.varied)} seed {self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,6 +76,11 @@ def checked(row: Any, where: str) -> dict[str, Value]:
     if not isinstance(row, Mapping) or not row:
         raise InputError(f"{where} gave {row!r}; a cell gives one flat row, such as {{'score': 0.74, 'calls': 400}}")
     return {str(name): _value(str(name), value) for name, value in row.items()}
+
+
+def called(variant: str, varied: Mapping[str, str]) -> str:
+    """What a variant under one config is called, such as "gradient lm_calls=100"."""
+    return " ".join([variant, *(f"{name}={value}" for name, value in varied.items())])
 
 
 def cell_key(**facts: Any) -> str:

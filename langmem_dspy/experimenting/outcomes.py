@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langmem_dspy.experimenting.cells import Found
+from langmem_dspy.experimenting.cells import Found, called
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +41,10 @@ class Line:
     varied: Mapping[str, str]
     figures: Mapping[str, Mean]
     gain: Mean | None
+
+    @property
+    def name(self) -> str:
+        return called(self.variant, self.varied)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Outcome:
     def means(self) -> dict[str, float]:
         """The score of each line, by its name: what a person compares two runs of an experiment by."""
         score = self.experiment.score
-        return {f"{score}/{_named(x)}": x.figures[score].mean for x in self.summary() if score in x.figures}
+        return {f"{score}/{x.name}": x.figures[score].mean for x in self.summary() if score in x.figures}
 
     def plot(self) -> Figure:
         """The score by variant, or along the experiment's `x`, or along the curves that cells drew."""
@@ -170,10 +174,6 @@ def _mean(values: Sequence[float]) -> Mean:
 
 def _is_figure(value: Any) -> bool:
     return isinstance(value, int | float)
-
-
-def _named(line: Line) -> str:
-    return " ".join([line.variant, *(f"{name}={value}" for name, value in line.varied.items())])
 
 
 def _number(value: float) -> str:

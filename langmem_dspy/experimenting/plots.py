@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from langmem_dspy.experimenting.cells import called
 from langmem_dspy.optimizers.plots import Points, banded
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _curves(axes: Axes, outcome: Outcome) -> None:
     for cell in outcome.cells:
         if cell.points:
             points = [(point[x], point[score]) for point in cell.points]
-            lines.setdefault(_name(cell.variant, cell.varied), []).append(points)
+            lines.setdefault(called(cell.variant, cell.varied), []).append(points)
     for name, seeds in lines.items():
         banded(axes, name, seeds)
     _labels(axes, x, score)
@@ -72,7 +72,7 @@ def _bars(axes: Axes, outcome: Outcome) -> None:
         alike = (c for c in outcome.cells if c.variant == line.variant and c.varied == line.varied)
         own = [float(value) for c in alike if isinstance(value := c.row.get(score), int | float)]
         axes.plot([at] * len(own), own, "o", color="0.15", markersize=3)
-    names = [_name(line.variant, line.varied).replace(" ", "\n") for line in lines]
+    names = [line.name.replace(" ", "\n") for line in lines]
     axes.set_xticks(range(len(lines)), names, fontsize=8, rotation=0 if len(lines) < 7 else 45)
     axes.set_ylabel(score)
 
@@ -81,7 +81,3 @@ def _labels(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.legend(frameon=False, fontsize=8)
-
-
-def _name(variant: str, varied: Mapping[str, str]) -> str:
-    return " ".join([variant, *(f"{name}={value}" for name, value in varied.items())])

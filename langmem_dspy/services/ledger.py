@@ -58,7 +58,6 @@ class Ledger:
     """Threads, runs and states of threads. `path` None keeps them in memory, and they end with the process."""
 
     def __init__(self, path: Path | None) -> None:
-        self.durable = path is not None
         target = ":memory:" if path is None else str(path)
         try:
             self._sql = sqlite3.connect(target, check_same_thread=False, isolation_level=None)

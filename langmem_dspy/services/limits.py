@@ -19,7 +19,6 @@ class Limits:
 
     body_bytes: int = 16 * 2**20
     json_depth: int = 100
-    page: int = 1000
     rate: float = 1000.0
     queue: int = 1000
     queue_of_tenant: int = 500

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -102,14 +102,7 @@ _STATE_QUERY: dict[str, Any] = {"The newest": {"checkpoint": {}}}
 OPERATIONS: Mapping[str, Told] = {
     "create_run": Told(views.RunView, bodies=_RUNS, runs=True, description="the run, which is accepted"),
     "wait_run": Told(example=_VALUES, bodies=_RUNS, runs=True, description=_OUTPUT),
-    "stream_run": Told(
-        plain=_EVENTS.plain,
-        kind=_EVENTS.kind,
-        example=_STREAM,
-        bodies=_RUNS,
-        runs=True,
-        description="server-sent events",
-    ),
+    "stream_run": replace(_EVENTS, bodies=_RUNS, runs=True),
     "create_runs": Told(
         views.RunView,
         many=True,

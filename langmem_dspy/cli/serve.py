@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from langmem_dspy.cli.options import OneModelOptions
-
-if TYPE_CHECKING:
-    from langmem_dspy.services.limits import Limits
+from langmem_dspy.services.limits import Limits
 
 keys = App(name="keys", help="Keys of a server: who holds one sees one namespace, and nothing beside it.")
 
@@ -46,15 +44,13 @@ class LimitOptions:
         Seconds that runs have to end in when the server is told to stop. The next start takes up those that did not.
     """
 
-    rate: Annotated[float, Parameter(env_var="LANGMEM_DSPY_RATE")] = 1000.0
-    runs_at_once: Annotated[int, Parameter(env_var="LANGMEM_DSPY_RUNS_AT_ONCE")] = 32
-    queue: Annotated[int, Parameter(env_var="LANGMEM_DSPY_QUEUE")] = 1000
-    run_seconds: Annotated[float, Parameter(env_var="LANGMEM_DSPY_RUN_SECONDS")] = 600.0
-    drain_seconds: Annotated[float, Parameter(env_var="LANGMEM_DSPY_DRAIN_SECONDS")] = 30.0
+    rate: Annotated[float, Parameter(env_var="LANGMEM_DSPY_RATE")] = Limits.rate
+    runs_at_once: Annotated[int, Parameter(env_var="LANGMEM_DSPY_RUNS_AT_ONCE")] = Limits.runs_at_once
+    queue: Annotated[int, Parameter(env_var="LANGMEM_DSPY_QUEUE")] = Limits.queue
+    run_seconds: Annotated[float, Parameter(env_var="LANGMEM_DSPY_RUN_SECONDS")] = Limits.run_seconds
+    drain_seconds: Annotated[float, Parameter(env_var="LANGMEM_DSPY_DRAIN_SECONDS")] = Limits.drain_seconds
 
     def limits(self) -> Limits:
-        from langmem_dspy.services.limits import Limits
-
         return Limits(
             rate=self.rate,
             runs_at_once=self.runs_at_once,

@@ -27,6 +27,7 @@ from langmem_dspy.namespaces import memory_context
 from langmem_dspy.records import Store
 from langmem_dspy.services.auth import ALONE, ScopedStore, Tenant
 from langmem_dspy.services.calls import Calls
+from langmem_dspy.services.limits import Limits
 from langmem_dspy.services.mcp_tools import Answer, Offer, OfferedTool, checked
 
 logger = logging.getLogger(__name__)
@@ -71,13 +72,17 @@ class McpEndpoint:
 
 
 def asgi_app(
-    store: Store, offer: Offer | None = None, *, seconds: float = 600.0, body_bytes: int = 16 * 2**20
+    store: Store,
+    offer: Offer | None = None,
+    *,
+    seconds: float = Limits.run_seconds,
+    body_bytes: int = Limits.body_bytes,
 ) -> McpEndpoint:
     """MCP over streamable HTTP. A call may take `seconds`; who calls was found out before it comes here."""
     return McpEndpoint(make_server(store, offer or Offer(), seconds), body_bytes)
 
 
-def make_server(store: Store, offer: Offer, seconds: float = 600.0) -> Server[Any]:
+def make_server(store: Store, offer: Offer, seconds: float = Limits.run_seconds) -> Server[Any]:
     tools = {tool.name: tool for tool in offer.tools()}
     listed = types.ListToolsResult(tools=[_described(tool) for tool in tools.values()])
 

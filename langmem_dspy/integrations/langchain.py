@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.integrations.extras import optional
+from langmem_dspy.integrations.tool_arguments import problems, without_nulls
 from langmem_dspy.memories.tools import MemoryTool
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def as_langchain(tool: MemoryTool) -> StructuredTool:
         return await tool.acall(**checked(arguments))
 
     def checked(arguments: dict[str, Any]) -> dict[str, Any]:
-        given = {name: value for name, value in arguments.items() if value is not None}
-        if problems := _problems(given, schema):
-            raise tools.ToolException(f"{tool.name} was not called: {'; '.join(problems)}.")
+        given = without_nulls(arguments)
+        if told := problems(given, {**schema, "additionalProperties": False}):
+            raise tools.ToolException(f"{tool.name} was not called: {'; '.join(told)}.")
         return given
 
     made: StructuredTool = tools.StructuredTool(
@@ -54,10 +55,3 @@ def _schema(tool: MemoryTool) -> dict[str, Any]:
     function = tool.format_as_litellm_function_call()["function"]
     parameters: dict[str, Any] = function["parameters"]
     return {"title": tool.name, "description": tool.desc or "", **parameters}
-
-
-def _problems(arguments: dict[str, Any], schema: dict[str, Any]) -> list[str]:
-    from jsonschema import Draft202012Validator
-
-    found = Draft202012Validator({**schema, "additionalProperties": False}).iter_errors(arguments)
-    return sorted(": ".join([*map(str, error.absolute_path), error.message]) for error in found)

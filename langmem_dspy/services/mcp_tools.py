@@ -16,6 +16,7 @@ import orjson
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.graphs import prompts, semantic
+from langmem_dspy.integrations.tool_arguments import problems, without_nulls
 from langmem_dspy.memories.tool_calls import Managed, said_of, shown
 from langmem_dspy.memory_factories import create_manage_memory_tool, create_search_memory_tool
 from langmem_dspy.records import SearchItem
@@ -172,12 +173,9 @@ def _optimize(offer: Offer) -> OfferedTool:
 
 
 def checked(tool: OfferedTool, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments without nulls, which models write for what they leave out. Raises `InputError`."""
-    from jsonschema import Draft202012Validator
-
-    given = {name: part for name, part in (arguments or {}).items() if part is not None}
-    errors = Draft202012Validator(dict(tool.input_schema)).iter_errors(given)
-    if told := sorted({": ".join([*map(str, error.absolute_path), error.message[:200]]) for error in errors}):
+    """The arguments that the tool is called with. Raises `InputError` for those that do not fit its schema."""
+    given = without_nulls(arguments or {})
+    if told := list(dict.fromkeys(problems(given, tool.input_schema, width=200))):
         raise InputError(f"{tool.name} was not called: {'; '.join(told[:5])}")
     return given
 

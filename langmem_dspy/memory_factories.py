@@ -25,7 +25,7 @@ from langmem_dspy.memories.tools import (
     tool_place,
 )
 from langmem_dspy.model_functions import ModelFunction
-from langmem_dspy.namespaces import current_store
+from langmem_dspy.namespaces import configurable, current_store
 from langmem_dspy.records import Index, Item, SearchItem, SearchMode, Store
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,7 @@ class StoreFunction(ModelFunction):
         return self.module.namespace
 
     def _configured(self, config: Any) -> dict[str, Any]:
-        configurable = (config or {}).get("configurable") or {}
-        return {name: value for name, value in configurable.items() if name not in ("messages", "max_steps")}
+        return {name: value for name, value in configurable(config).items() if name not in ("messages", "max_steps")}
 
 
 class StoreEnrich(StoreFunction):

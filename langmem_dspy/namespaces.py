@@ -63,6 +63,11 @@ def current_variables() -> dict[str, Any]:
     return {**_langgraph_configurable(), **_current().variables}
 
 
+def configurable(config: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What LangChain's `config` sets for one call; empty where there is none."""
+    return (config or {}).get("configurable") or {}
+
+
 def current_store(store: Any = None, *, default: Callable[[], Any] | None = None) -> Any:
     """The store to use: `store`, else the one of `memory_context`, of LangGraph, or of the process.
 
@@ -193,8 +198,7 @@ def _langgraph_configurable() -> dict[str, Any]:
     # Where LangGraph keeps it too: so it is found in a LangChain tool outside of a graph.
     runnables = sys.modules.get("langchain_core.runnables.config")
     config = runnables.var_child_runnable_config.get() if runnables is not None else None
-    configurable = (config or {}).get("configurable") or {}
-    return {name: value for name, value in configurable.items() if name.isidentifier()}
+    return {name: value for name, value in configurable(config).items() if name.isidentifier()}
 
 
 _process_lock = threading.Lock()

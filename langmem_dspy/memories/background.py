@@ -17,7 +17,7 @@ from typing import Any
 from langmem_dspy.errors import InputError, StoreError
 from langmem_dspy.memories.pending import Pending, PendingReflections
 from langmem_dspy.messages import read_messages
-from langmem_dspy.namespaces import current_variables, resolve_namespace, template_variables
+from langmem_dspy.namespaces import configurable, current_variables, resolve_namespace, template_variables
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class ReflectionExecutor:
         has as "configurable" counts as variables.
         """
         names = template_variables(self.namespace)
-        known = {**current_variables(), **((config or {}).get("configurable") or {}), **variables}
+        known = {**current_variables(), **configurable(config), **variables}
         thread = thread_id if thread_id is not None else known.get("thread_id")
         filled = {name: _plain(known[name]) for name in sorted(names & set(known)) if name != "thread_id"}
         if thread is not None:

@@ -16,7 +16,7 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.memories.schemas import Kind, Schemas, text_field
 from langmem_dspy.memories.search import FindStore
 from langmem_dspy.memories.tool_calls import ACTIONS, Action, ManageMemory, SearchMemory, shown_fields
-from langmem_dspy.namespaces import current_store, memory_context
+from langmem_dspy.namespaces import configurable, current_store, memory_context
 from langmem_dspy.records import SearchMode, Store
 
 MANAGE_INSTRUCTIONS = (
@@ -84,8 +84,8 @@ class MemoryTool(dspy.Tool):
 
 
 def _configured(config: Any) -> dict[str, Any]:
-    found = (config or {}).get("configurable") or {}
-    return {name: value for name, value in found.items() if isinstance(value, str | int) and name != "store"}
+    found = configurable(config).items()
+    return {name: value for name, value in found if isinstance(value, str | int) and name != "store"}
 
 
 # --- making them ---

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langmem_dspy.errors import ConflictError, InputError, NamespaceError, StoreError
+from langmem_dspy.errors import InputError, NamespaceError, StoreError
 from langmem_dspy.integrations.extras import optional
-from langmem_dspy.integrations.langgraph_scratch import LangGraphScratch, empty_beside
+from langmem_dspy.integrations.langgraph_scratch import LangGraphScratch, check_version, empty_beside
 from langmem_dspy.namespaces import check_namespace, is_langgraph_store
 from langmem_dspy.records import (
     GetOp,
@@ -130,11 +130,7 @@ class LangGraphStore(BatchStore):
     def _check_versions(self, ops: Sequence[PutOp]) -> None:
         held = self.store.batch([self._base.GetOp(op.namespace, op.key, False) for op in ops]) if ops else []
         for op, item in zip(ops, held, strict=True):
-            version = 0 if item is None else _version(item)
-            if version != op.if_version:
-                raise ConflictError(
-                    f"{'/'.join(op.namespace)} {op.key} is at version {version}, not {op.if_version}; read it again"
-                )
+            check_version(op, 0 if item is None else _version(item))
 
     def _theirs(self, op: Op) -> Any:
         if isinstance(op, GetOp):

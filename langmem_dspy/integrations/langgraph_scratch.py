@@ -72,14 +72,17 @@ class LangGraphScratch(BatchStore):
         return both[op.offset : wanted]
 
     def _check_version(self, op: PutOp) -> None:
-        if op.if_version is None:
-            return
-        held = self._get(GetOp(op.namespace, op.key))
-        version = 0 if held is None else held.version
-        if version != op.if_version:
-            raise ConflictError(
-                f"{'/'.join(op.namespace)} {op.key} is at version {version}, not {op.if_version}; read it again"
-            )
+        if op.if_version is not None:
+            held = self._get(GetOp(op.namespace, op.key))
+            check_version(op, 0 if held is None else held.version)
+
+
+def check_version(op: PutOp, version: int) -> None:
+    """Raise `ConflictError` where the item is at another `version` than `op` was made for."""
+    if version != op.if_version:
+        raise ConflictError(
+            f"{'/'.join(op.namespace)} {op.key} is at version {version}, not {op.if_version}; read it again"
+        )
 
 
 def empty_beside(store: LangGraphStore) -> LangGraphStore:

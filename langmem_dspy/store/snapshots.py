@@ -127,7 +127,7 @@ def _shard(stamp: Stamp, header: dict[str, Any], parts: list[memoryview], vector
     n, width = stamp.size, stamp.width
     shard = Shard(stamp.path, width)
     owners, more, *columns = parts
-    arrays = [np.require(np.frombuffer(part, kind), None, "A") for part, kind in zip(columns, _KINDS, strict=False)]
+    arrays = [_read(part, kind) for part, kind in zip(columns, _KINDS, strict=False)]
     if any(len(array) != n for array in arrays):
         raise ValueError("the columns do not fit each other")
     shard.ids, shard.has_vector = Column.over(arrays[0]), Column.over(arrays[2])
@@ -164,9 +164,7 @@ def _words(file: Path, n: int) -> tuple[Postings, Context] | None:
     try:
         header, parts = read_parts(file)
         kinds = (*_POSTINGS, *_CONTEXT)
-        *postings, threads, positions = (
-            np.require(np.frombuffer(part, kind), None, "A") for part, kind in zip(parts, kinds, strict=True)
-        )
+        *postings, threads, positions = (_read(part, kind) for part, kind in zip(parts, kinds, strict=True))
         if not len(postings[-1]) == len(threads) == len(positions) == n:
             raise ValueError("the columns do not fit each other")
         return Postings.over(postings), Context(header["threads"], Column.over(threads), Column.over(positions))
@@ -179,6 +177,11 @@ def _mapped_index(file: Path) -> Any:
     import faiss
 
     return faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
+
+
+def _read(part: memoryview, kind: Any) -> NDArray[Any]:
+    # Copied only where it stands askew, behind a part of another kind.
+    return np.require(np.frombuffer(part, kind), None, "A")
 
 
 def _column(array: NDArray[Any]) -> Column:

@@ -229,8 +229,8 @@ class FaissStore(BatchStore):
 
     def _refresh(self, items: Sequence[SearchItem]) -> None:
         with self._items.read() as reader:
-            lasts = [(item, reader.last(to_path(item.namespace), item.key)) for item in items]
-            rows = reader.rows([last.seq for _, last in lasts if last is not None and last.live])
+            lasts = [reader.last(to_path(item.namespace), item.key) for item in items]
+            rows = reader.rows([last.seq for last in lasts if last is not None and last.live])
         self._items.touch([(row.path, row.key, row.ttl) for row in rows.values() if row.ttl is not None])
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:

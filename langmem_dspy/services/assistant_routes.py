@@ -21,8 +21,8 @@ async def search_assistants(request: Request) -> Response:
     """The assistants of this server."""
     body = await read(request, SearchAssistants)
     found = [_view(request, graph) for graph in _matching(request, body)]
-    if body.sort_by is not None:
-        found.sort(key=lambda one: str(one[body.sort_by or "name"]), reverse=body.sort_order == "desc")
+    if (field := body.sort_by) is not None:
+        found.sort(key=lambda one: str(one[field]), reverse=body.sort_order == "desc")
     page, headers = paged(found, body.limit, body.offset)
     return answer([only(one, body.select) for one in page], 200, headers)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, cast
 
-from fastapi import Path, Request
+from fastapi import Path, Query, Request
 from pydantic import BaseModel
 
 from langmem_dspy.services.auth import ScopedStore, Tenant
@@ -18,6 +18,7 @@ BODIES: dict[str, type[BaseModel]] = {}
 
 ThreadId = Annotated[uuid.UUID, Path()]
 RunId = Annotated[uuid.UUID, Path()]
+Select = Annotated[list[str] | None, Query()]
 
 
 def takes(model: type[BaseModel], *, many: bool = False) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from langmem_dspy.services.answers import accepted, places, streamed, waited
-from langmem_dspy.services.bodies import CancelRuns, CreateRun, Page, Status
+from langmem_dspy.services.bodies import CancelRuns, Count, CreateRun, Page, Status
 from langmem_dspy.services.handling import (
     RunId,
+    Select,
     ThreadId,
     graph_of,
     runs_of,
@@ -95,9 +96,9 @@ async def list_runs(
     request: Request,
     thread_id: ThreadId,
     limit: Page = 10,
-    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    offset: Count = 0,
     status: Annotated[Status | None, Query()] = None,
-    select: Annotated[list[str] | None, Query()] = None,
+    select: Select = None,
 ) -> Response:
     """The runs of a thread, newest first."""
     tenant, thread = tenant_of(request), str(thread_id)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from itertools import islice
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from langmem_dspy.services.bodies import (
     CountThreads,
     CreateThread,
+    Page,
     PruneThreads,
     ReadHistory,
     ReadState,
@@ -18,13 +19,11 @@ from langmem_dspy.services.bodies import (
     UpdateState,
     UpdateThread,
 )
-from langmem_dspy.services.handling import ThreadId, runs_of, takes, tenant_of, threads_of, uuid_text
+from langmem_dspy.services.handling import Select, ThreadId, runs_of, takes, tenant_of, threads_of, uuid_text
 from langmem_dspy.services.threads import state_view, ttl_view, view
 from langmem_dspy.services.wire import Refused, answer, only, paged, read
 
 router = APIRouter(prefix="/threads", tags=["threads"])
-
-Select = Annotated[list[str] | None, Query()]
 
 
 @router.post("", openapi_extra=takes(CreateThread))
@@ -135,9 +134,7 @@ async def read_history(request: Request, thread_id: ThreadId) -> Response:
 
 
 @router.get("/{thread_id}/history")
-async def get_history(
-    request: Request, thread_id: ThreadId, limit: Annotated[int, Query(ge=1, le=1000)] = 10, before: str | None = None
-) -> Response:
+async def get_history(request: Request, thread_id: ThreadId, limit: Page = 10, before: str | None = None) -> Response:
     """The states of a thread, newest first."""
     return _history(request, thread_id, ReadHistory(limit=limit, before=before))
 

@@ -17,7 +17,7 @@ import dspy
 from langmem_dspy.errors import InputError, TrackingError
 from langmem_dspy.optimizers.prompts import read_prompts, with_prompts
 from langmem_dspy.tracking.identity import program_name, prompt_names
-from langmem_dspy.tracking.registry import PromptRegistry, all_versions, holdable
+from langmem_dspy.tracking.registry import PromptRegistry, all_versions, holdable, pointed_at
 from langmem_dspy.tracking.stores import pages, resolve_experiment, resolve_store
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class PromptVersions:
             raise InputError(
                 f"{name} has {len(names)} prompts, each with versions of its own: give {names[0]}/{number}"
             )
-        found = {prompt: _chosen(self._versions(prompt), alias, number) for prompt in names}
+        found = {prompt: self._chosen(prompt, alias, number) for prompt in names}
         if missing := [prompt for prompt, version in found.items() if version is None]:
             wanted = f"alias {alias!r}" if alias else f"version {number}"
             raise TrackingError(f"{', '.join(missing)} has no {wanted}; `prompts list {name}` tells what there is")
@@ -176,6 +176,17 @@ class PromptVersions:
         found = [self._version(prompt, int(version.version)) for version in all_versions(self._client, prompt)]
         return sorted(found, key=lambda version: -version.version)
 
+    def _chosen(self, prompt: str, alias: str | None, number: int | None) -> RegisteredPrompt | None:
+        """The version that an alias or a number means, the newest without either."""
+        if alias and alias != "latest":
+            found = pointed_at(self._client, prompt, alias)
+            version = None if found is None else self._version(prompt, found)
+            # MLflow takes an alias of digits for a number.
+            return version if version is not None and alias in version.aliases else None
+        there = (int(version.version) for version in all_versions(self._client, prompt))
+        found = max((one for one in there if number in (None, one)), default=None)
+        return None if found is None else self._version(prompt, found)
+
     def _version(self, prompt: str, number: int) -> RegisteredPrompt:
         version: Any = self._client.get_prompt_version(prompt, str(number))
         score = version.tags.get("score")
@@ -191,7 +202,7 @@ class PromptVersions:
 
     def _point(self, alias: str, numbers: Mapping[str, int]) -> None:
         for prompt, number in numbers.items():
-            now = next((v.version for v in self._versions(prompt) if alias in v.aliases), None)
+            now = pointed_at(self._client, prompt, alias)
             if now is not None:
                 told = ",".join(map(str, [*self._before(prompt, alias), now]))
                 self._client.set_prompt_tag(prompt, f"{_BEFORE}{alias}", told)
@@ -220,9 +231,3 @@ def _prefixes(prompt: str) -> list[str]:
     """The programs that a prompt may be of: predictors' names have dots too."""
     parts = prompt.split(".")
     return [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
-
-
-def _chosen(versions: list[RegisteredPrompt], alias: str | None, number: int | None) -> RegisteredPrompt | None:
-    if alias and alias != "latest":
-        return next((version for version in versions if alias in version.aliases), None)
-    return next((version for version in versions if number in (None, version.version)), None)

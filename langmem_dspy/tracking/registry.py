@@ -133,14 +133,7 @@ class PromptRegistry:
 
     def _holder(self, name: str, versions: list[Version]) -> Version | None:
         """The version that holds the alias `best`."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            number = int(self.client.get_prompt_version_by_alias(name, BEST).version) if versions else None
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            return None
+        number = pointed_at(self.client, name, BEST) if versions else None
         return next((version for version in versions if version.number == number), None)
 
     def _measure(self, name: str, version: Version, measured: Mapping[str, str]) -> None:
@@ -154,6 +147,18 @@ def all_versions(client: MlflowClient, name: str) -> list[Any]:
     """Every version of a prompt as MLflow has it, without its aliases."""
     found = pages(lambda token: client.search_prompt_versions(name, max_results=100, page_token=token))
     return [version for page in found for version in page]
+
+
+def pointed_at(client: MlflowClient, name: str, alias: str) -> int | None:
+    """The number of the version that an alias of the prompt points at, if it points at one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return int(client.get_prompt_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
 
 
 def holdable(name: str, text: str) -> bool:

@@ -108,6 +108,7 @@ def test_a_list_names_aliases_and_a_pull_without_a_program_writes_texts(prompts,
 WRONG = [
     (("pull", "Nobody@best"), "no prompt and no program 'Nobody'"),
     (("pull", "Desk@nobody"), "has no alias 'nobody'"),
+    (("pull", "Desk.triage@1"), "has no alias '1'"),
     (("pull", "Desk/1"), "versions of its own"),
     (("pull", "De sk"), "is no reference to a prompt"),
     (("pull", "Desk", "--into", "prompted_desk:plain"), "--out"),

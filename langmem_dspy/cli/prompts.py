@@ -82,9 +82,9 @@ def push(
 
     registry = PromptVersions(tracking_uri)
     given = prompts_of(source)
-    known = {str(version) for version in registry.versions()}
+    known = {(version.name, version.version) for version in registry.versions()}
     pushed = registry.push(given, name=name, alias=alias, message=message)
-    news = {f"{v.name}/{v.version}" for v in pushed.values()} - {version.split(" ")[0] for version in known}
+    news = {(version.name, version.version) for version in pushed.values()} - known
     console = Console()
     _tell(pushed.values(), console)
     console.print(f"{len(news)} new, {len(pushed) - len(news)} there already.", highlight=False)

@@ -38,7 +38,7 @@ def write_prompts(into: str, texts_for: Callable[[Iterable[str]], Mapping[str, s
     """Write `into` to `out` with other prompts: `texts_for` its predictors. Returns those that changed."""
     if _is_object(into):
         program = load_program(into)
-        before = _by_predictor(into)
+        before = _texts_in(program)
         texts = {**before, **texts_for(before)}
         with_prompts(program, texts).save(out)
     else:
@@ -56,7 +56,11 @@ def write_prompts(into: str, texts_for: Callable[[Iterable[str]], Mapping[str, s
 
 def _by_predictor(source: str) -> dict[str, str]:
     found = prompts_of(source)
-    return found if isinstance(found, dict) else {prompt["name"]: prompt["prompt"] for prompt in read_prompts(found)}
+    return found if isinstance(found, dict) else _texts_in(found)
+
+
+def _texts_in(program: dspy.Module) -> dict[str, str]:
+    return {prompt["name"]: prompt["prompt"] for prompt in read_prompts(program)}
 
 
 def _is_object(source: str) -> bool:

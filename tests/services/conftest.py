@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from langgraph_sdk import get_sync_client
 
 from langmem_dspy import FaissStore
 from langmem_dspy.services.app import Service, create_app
+from langmem_dspy.services.keys import KeyFile
 
 
 class Server(uvicorn.Server):
@@ -53,8 +55,6 @@ def running(service: Service) -> Iterator[Server]:
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """Make a server of these parts of a `Service`; it ends with the test."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
 
         def make(**parts: Any) -> Server:
@@ -70,3 +70,22 @@ def server() -> Iterator[Server]:
     """One server for the tests of a module that leave each other alone."""
     with FaissStore() as store, running(Service(store, bench=True)) as made:
         yield made
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Any]:
+    """LangGraph's client of that server."""
+    with server.sdk() as made:
+        yield made
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx.Client]:
+    """A plain client of that server."""
+    with server.client() as made:
+        yield made
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "keys.json")

@@ -16,12 +16,6 @@ CONVERSATION = [
 
 
 @pytest.fixture
-def client(server):
-    with server.sdk() as made:
-        yield made
-
-
-@pytest.fixture
 def thread(client):
     return client.threads.create()["thread_id"]
 

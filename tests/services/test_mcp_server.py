@@ -19,7 +19,6 @@ from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
 
 from langmem_dspy.services.app import Service, create_app
-from langmem_dspy.services.keys import KeyFile
 from langmem_dspy.services.mcp_server import make_server
 from langmem_dspy.services.mcp_tools import Offer
 
@@ -196,8 +195,7 @@ def result(answer):
     return json.loads(data)["result"]
 
 
-def test_over_http_a_key_leads_to_its_own_memories_alone(store, tmp_path):
-    keys = KeyFile(tmp_path / "keys.json")
+def test_over_http_a_key_leads_to_its_own_memories_alone(store, keys):
     ann, bob = ({"x-api-key": keys.create(name)} for name in ("ann", "bob"))
     bearer = {"authorization": f"Bearer {ann['x-api-key']}"}
     save, find = calling("manage_memory", content="Ann likes pie"), calling("search_memory", query="pie")

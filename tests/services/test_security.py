@@ -20,23 +20,12 @@ TALK = [{"role": "user", "content": "I prefer dark mode and minimalist interface
 
 
 @pytest.fixture
-def keys(tmp_path):
-    return KeyFile(tmp_path / "keys.json")
-
-
-@pytest.fixture
 def shared(serve, keys):
     """A server with two tenants, and a client of each."""
     ann, bob = keys.create("ann"), keys.create("bob", ["teams", "bob"])
     server = serve(keys=keys)
     with server.sdk(ann) as one, server.sdk(bob) as other:
         yield server, one, other
-
-
-@pytest.fixture
-def http(server):
-    with server.client() as made:
-        yield made
 
 
 def test_without_a_good_key_nobody_gets_in(shared):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from langmem_dspy.errors import InputError
-from langmem_dspy.services.keys import KeyFile
 from langmem_dspy.services.status_routes import page_url
 
 _HERE = ("http://127.0.0.1:", "data:")
@@ -17,11 +16,6 @@ EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.tit
 
 def _remember(client, text="I prefer dark mode", namespace=("memories", "ann")):
     client.store.put_item(list(namespace), key="1", value={"content": text})
-
-
-@pytest.fixture
-def keys(tmp_path):
-    return KeyFile(tmp_path / "keys.json")
 
 
 def test_the_root_leads_to_the_page(server):

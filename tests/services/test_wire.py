@@ -10,18 +10,6 @@ import pytest
 from langgraph_sdk import get_sync_client
 
 
-@pytest.fixture
-def http(server):
-    with server.client() as made:
-        yield made
-
-
-@pytest.fixture
-def client(server):
-    with server.sdk() as made:
-        yield made
-
-
 def run_in(http, thread, **more):
     return http.post(f"/threads/{thread}/runs/wait", json={"assistant_id": "echo", "input": {}, **more})
 

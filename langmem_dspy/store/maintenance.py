@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -13,6 +12,7 @@ import orjson
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.records import Provenance, PutOp
+from langmem_dspy.store.checked_files import aside
 from langmem_dspy.store.index import Index
 from langmem_dspy.store.items import Items
 from langmem_dspy.store.rows import load_provenance, to_namespace, to_time
@@ -79,19 +79,11 @@ def compact(items: Items, vectors: Vectors, snapshots: Snapshots | None, keep_hi
 
 def export(items: Items, file: str | Path) -> int:
     """Write every item as one JSON line, aside and then in place; the number of items."""
-    target = Path(file)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     count = 0
-    try:
-        with temporary.open("wb") as out:
-            for line in _lines(items):
-                out.write(orjson.dumps(line) + b"\n")
-                count += 1
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with aside(Path(file)) as out:
+        for line in _lines(items):
+            out.write(orjson.dumps(line) + b"\n")
+            count += 1
     return count
 
 

@@ -17,8 +17,10 @@ import orjson
 from langmem_dspy.errors import InputError
 from langmem_dspy.graphs import prompts, semantic
 from langmem_dspy.integrations.tool_arguments import problems, without_nulls
+from langmem_dspy.memories.schemas import KINDS
 from langmem_dspy.memories.tool_calls import Managed, said_of, shown
 from langmem_dspy.memory_factories import create_manage_memory_tool, create_search_memory_tool
+from langmem_dspy.optimizers.kinds import PROPOSERS
 from langmem_dspy.records import SearchItem
 
 Namespace = str | Sequence[str]
@@ -135,7 +137,7 @@ def _extract(offer: Offer) -> OfferedTool:
         return _as_json(found)
 
     schemas = {"type": "array", "items": {"type": "object"}, "description": "JSON schemas of memories; default: text"}
-    kind = {"type": "string", "enum": ["multi", "single"], "default": "multi"}
+    kind = {"type": "string", "enum": list(KINDS), "default": "multi"}
     items = {"type": "array", "items": {"type": "object"}}
     return OfferedTool(
         "extract_memories",
@@ -158,7 +160,7 @@ def _optimize(offer: Offer) -> OfferedTool:
         "description": "one prompt as text, or several of one system by name",
     }
     threads = {"type": "array", "items": _THREAD, "description": "conversations that the prompts led to, with feedback"}
-    kind = {"type": "string", "enum": ["gradient", "metaprompt", "prompt_memory"], "default": "gradient"}
+    kind = {"type": "string", "enum": list(PROPOSERS), "default": "gradient"}
     better = {"type": "array", "items": {"type": "object"}}
     return OfferedTool(
         "optimize_prompts",

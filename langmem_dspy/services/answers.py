@@ -39,7 +39,7 @@ async def accepted(runs: Runs, run: Run) -> None:
         raise
 
 
-async def waited(runs: Runs, run: Run, *, cancel: bool = False) -> Response:
+def waited(runs: Runs, run: Run, *, cancel: bool = False) -> Response:
     """The answer of a run. A line break goes out now and then, so that nobody on the way gives up the connection."""
     headers = places(run, "join")
     if run.done.is_set():

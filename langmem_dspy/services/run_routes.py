@@ -50,7 +50,7 @@ async def wait_run(request: Request, thread_id: ThreadId | None = None) -> Respo
     """Run a graph and give its output; a failure is {"__error__": {"error", "message"}}."""
     body = await read(request, CreateRun)
     run = await _begun(request, body, thread_id)
-    return await waited(runs_of(request), run, cancel=body.on_disconnect == "cancel")
+    return waited(runs_of(request), run, cancel=body.on_disconnect == "cancel")
 
 
 @router.post("/runs/stream", openapi_extra=takes(CreateRun))
@@ -127,7 +127,7 @@ async def join_run(
 ) -> Response:
     """Wait for the output of a run."""
     run = _found(request, thread_id, run_id)
-    return await waited(runs_of(request), run, cancel=cancel_on_disconnect)
+    return waited(runs_of(request), run, cancel=cancel_on_disconnect)
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}/stream")

@@ -22,10 +22,10 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from optimizer_runs import UNTUNED, VARIANTS, judged, optimized
+from optimizer_runs import UNTUNED, VARIANTS, RunConfig, measured
 
 from langmem_dspy.errors import InputError
-from langmem_dspy.experimenting import Cell, ModelOptions, Row, experiment
+from langmem_dspy.experimenting import Cell, Row, experiment
 from langmem_dspy.simulation import worlds
 
 PROMPTS = 8  # of the worlds with one guilty prompt
@@ -42,31 +42,16 @@ SCOPES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    """The problem and the budget.
-
-    Parameters
-    ----------
-    world
-        The problem; its rules differ by seed.
-    lm_calls
-        Budget of each run.
-    models
-        Which models answer.
-    """
+class Config(RunConfig):
+    """The problem and the budget."""
 
     world: str = "museum_desk"
-    lm_calls: int = 1500
-    models: ModelOptions = ModelOptions()
 
 
 @experiment(Config, variants=VARIANTS, baseline=UNTUNED, score="held_out", measured=("seconds",))
 def benchmark_suite(cell: Cell[Config]) -> Row:
     """One optimizer on one world."""
-    config = cell.config
-    world = world_of(config.world, cell.seed)
-    result = optimized(cell.variant, world, config.lm_calls, config.models, cell.seed)
-    row = dict(judged(cell, world, result, config.models, cell.seed))
+    row = measured(cell, world_of(cell.config.world, cell.seed))
     reached = (p["lm_calls"] for p in cell.points if p["held_out"] >= 0.9 * float(row["perfect"] or 1))
     return {**row, "calls_to_90": next(reached, None)}
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import dspy
 from peers.desk import Checkpoint, CountingEngine, Rolling
@@ -42,6 +42,35 @@ class Optimized:
     leaks: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The problem and the budget.
+
+    Parameters
+    ----------
+    world
+        The problem; its rules differ by seed.
+    lm_calls
+        Budget of each run.
+    models
+        Which models answer.
+    """
+
+    world: str
+    lm_calls: int = 1500
+    models: ModelOptions = ModelOptions()
+
+
+C = TypeVar("C", bound=RunConfig)
+
+
+def measured(cell: Cell[C], world: World) -> Row:
+    """The row of the cell's optimizer on `world`."""
+    config = cell.config
+    result = optimized(cell.variant, world, config.lm_calls, config.models, cell.seed)
+    return judged(cell, world, result)
+
+
 def optimized(variant: str, world: World, budget: int, models: ModelOptions, seed: int) -> Optimized:
     """Run the optimizer of this name. Raises `InputError` for one there is none of, or for a peer on a real model."""
     if variant == UNTUNED:
@@ -58,9 +87,9 @@ def optimized(variant: str, world: World, budget: int, models: ModelOptions, see
     return Optimized(run.prompts, run.checkpoints, run.lm_calls, run.tokens, run.seconds, len(run.leaks))
 
 
-def judged(cell: Cell[Any], world: World, result: Optimized, models: ModelOptions, seed: int) -> Row:
+def judged(cell: Cell[C], world: World, result: Optimized) -> Row:
     """The row of a run, and its curve: held-out score over LM calls and tokens."""
-    judge = HeldOut(world, models, seed)
+    judge = HeldOut(world, cell.config.models, cell.seed)
     start = instructions(world.program())
     curve = [(0, 0, judge.score(start))]
     for point in _thinned(result.checkpoints):

@@ -23,38 +23,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optimizer_runs import UNTUNED, VARIANTS, judged, optimized
+from optimizer_runs import UNTUNED, VARIANTS, RunConfig, measured
 
-from langmem_dspy.experimenting import Cell, ModelOptions, Row, experiment
+from langmem_dspy.experimenting import Cell, Row, experiment
 from langmem_dspy.simulation import worlds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(RunConfig):
     """The problem and the budget.
 
     Parameters
     ----------
     world
         The problem; its rules differ by seed. `langmem_dspy.simulation.worlds.names()` has them all.
-    lm_calls
-        Budget of each run.
-    models
-        Which models answer.
     """
 
     world: str = "support_desk"
-    lm_calls: int = 1500
-    models: ModelOptions = ModelOptions()
 
 
 @experiment(Config, variants=VARIANTS, baseline=UNTUNED, score="held_out", measured=("seconds",))
 def optimizers_compared(cell: Cell[Config]) -> Row:
     """One optimizer on one world."""
-    config = cell.config
-    world = worlds.load(config.world, cell.seed)
-    result = optimized(cell.variant, world, config.lm_calls, config.models, cell.seed)
-    return judged(cell, world, result, config.models, cell.seed)
+    return measured(cell, worlds.load(cell.config.world, cell.seed))
 
 
 if __name__ == "__main__":

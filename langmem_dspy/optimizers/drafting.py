@@ -17,13 +17,16 @@ from langmem_dspy.optimizers.tracing import complaint
 from langmem_dspy.optimizers.trajectories import Trajectory
 
 LOOKS = 3  # requests about the same trajectories, while each brings something new
+TELLING = 2  # new drafts from one look that promise more: a model that has more to say says more than one thing
 ASKED_FOR_AGAIN = 0.5  # share of a lesson's words in one sentence of feedback
 
 
-def looked_at(proposer: dspy.Module, prompt: Prompt, trajectories: list[Trajectory]) -> tuple[list[Draft], str]:
+def looked_at(
+    proposer: dspy.Module, prompt: Prompt, trajectories: list[Trajectory], looks: int = LOOKS, telling: int = TELLING
+) -> tuple[list[Draft], str]:
     """Drafts from some trajectories, in several looks; and why the last look gave none, if it failed."""
     found: list[Draft] = []
-    for _ in range(LOOKS):
+    for _ in range(looks):
         try:
             drafts = drafts_by(proposer, prompt, trajectories, found)
         except ReplyError as error:
@@ -31,8 +34,8 @@ def looked_at(proposer: dspy.Module, prompt: Prompt, trajectories: list[Trajecto
         known = {draft.text for draft in found}
         new = [draft for draft in drafts if draft.text not in known]
         found += new
-        if len(new) < 2:
-            break  # a model that has more to say says more than one thing
+        if len(new) < telling:
+            break
     return found, ""
 
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 
 import dspy
 
-from langmem_dspy.errors import ReplyError
 from langmem_dspy.optimizers.acceptance import Acceptance, Effect
 from langmem_dspy.optimizers.doubts import doubtful
+from langmem_dspy.optimizers.drafting import looked_at, placed
 from langmem_dspy.optimizers.lessons import Draft, Ledger, Lesson, salient
 from langmem_dspy.optimizers.observations import Observation
 from langmem_dspy.optimizers.prompts import Prompt, is_frozen
-from langmem_dspy.optimizers.proposing import drafts_by
 from langmem_dspy.optimizers.regression import RegressionTest
 from langmem_dspy.optimizers.replaying import Replays, asks
 from langmem_dspy.optimizers.rollouts import Rollout, in_threads
@@ -27,7 +26,7 @@ from langmem_dspy.optimizers.trajectories import Trajectory
 from langmem_dspy.optimizers.trials import effect_of
 
 SHOWN_AT_ONCE = 6  # trajectories in one request
-LOOKS = 2  # requests about the same trajectories, while each brings something new
+LOOKS, TELLING = 2, 3  # as in `drafting`, for fewer calls
 DOUBTS = 2  # lessons in force to test against new complaints, in one reflection
 CORROBORATED = 2  # conversations that must ask for what cannot be replayed
 SHARED = 0.7  # of the clearest complaint: as clear where another lesson is tried anyway
@@ -86,12 +85,12 @@ class Reflection:
         if not trajectories:
             return []
         with dspy.context(lm=self.reflection_lm):
-            looks = in_threads(lambda work: self._looked_at(*work), self._blamed(trajectories), self.num_threads)
+            work = self._blamed(trajectories)
+            looks = in_threads(lambda w: looked_at(self.proposer, *w, LOOKS, TELLING), work, self.num_threads)
+        self.notes += [f"{prompt['name']}: {why}" for (prompt, _), (_, why) in zip(work, looks, strict=True) if why]
         fields = Fields(trajectories)
         drafts = []
-        for draft in (draft for found in looks for draft in found):
-            owners = fields.owners(draft.text)
-            draft = replace(draft, predictor=owners[0]) if len(owners) == 1 else draft
+        for draft in (placed(draft, fields.owners(draft.text)) for found, _ in looks for draft in found):
             if (draft.predictor, draft.text) in self.withdrawn:
                 self.notes.append(f"rolled back before, and not tried again: {draft.text}")
             elif _own_words(draft.text, trajectories):
@@ -111,20 +110,6 @@ class Reflection:
                 starts = range(0, len(evidence), SHOWN_AT_ONCE)
                 work += [(prompts[blame.name], evidence[start : start + SHOWN_AT_ONCE]) for start in starts]
         return work
-
-    def _looked_at(self, prompt: Prompt, evidence: list[Trajectory]) -> list[Draft]:
-        found: list[Draft] = []
-        for _ in range(LOOKS):
-            try:
-                drafts = drafts_by(self.proposer, prompt, evidence, found)
-            except ReplyError as error:
-                self.notes.append(f"{prompt['name']}: {error}")
-                break
-            new = [draft for draft in drafts if draft.text not in {known.text for known in found}]
-            found += new
-            if len(new) < 3:
-                break  # a model that has more to say says more than a few things
-        return found
 
     # --- trials ---
 

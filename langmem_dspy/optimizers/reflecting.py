@@ -21,7 +21,7 @@ from langmem_dspy.optimizers.prompts import Prompt, is_frozen
 from langmem_dspy.optimizers.regression import RegressionTest
 from langmem_dspy.optimizers.replaying import Replays, asks
 from langmem_dspy.optimizers.rollouts import Rollout, in_threads
-from langmem_dspy.optimizers.tracing import Fields, complaint
+from langmem_dspy.optimizers.tracing import Fields, complaint, overlap, sentences
 from langmem_dspy.optimizers.trajectories import Trajectory
 from langmem_dspy.optimizers.trials import effect_of
 
@@ -216,7 +216,7 @@ class Reflection:
 def _answered(lesson: Lesson, observation: Observation, after: Trajectory) -> bool | None:
     """Whether what the lesson is to answer is answered in a replay; None where the output does not tell."""
     own = [want for want in observation.wants if want.predictor == lesson.predictor]
-    likeness = {want: complaint(lesson.text, Trajectory("", feedback=want.text)) for want in own}
+    likeness = {want: overlap(lesson.text, sentences(want.text)) for want in own}
     meant = max(own, key=lambda want: likeness[want], default=None)
     return meant.holds(after) if meant is not None and likeness[meant] >= MEANT else None
 
@@ -240,4 +240,4 @@ def _spoken(text: str, trajectory: Trajectory) -> float:
     """How much of `text` some sentence of the agent's own says."""
     said = [str(value) for step in trajectory.steps for value in (step.outputs or {}).values()]
     said += [message.content for message in trajectory.messages if message.role == "assistant"]
-    return complaint(text, Trajectory(trajectory.id, feedback="\n".join(said)))
+    return overlap(text, sentences("\n".join(said)))

@@ -50,11 +50,14 @@ def said_about(trajectory: Trajectory) -> list[str]:
 
 
 def complaint(text: str, trajectory: Trajectory) -> float:
-    """How much of `text` some sentence of the feedback says, from 0 to 1: the overlap of their words."""
+    """How much of `text` some sentence of the feedback says, from 0 to 1."""
+    return overlap(text, said_about(trajectory))
+
+
+def overlap(text: str, said: Iterable[str]) -> float:
+    """How much of `text` one of these sentences says, from 0 to 1: the overlap of their words."""
     wanted = _words(text)
-    return max(
-        (len(wanted & said) / max(len(wanted | said), 1) for said in map(_words, said_about(trajectory))), default=0
-    )
+    return max((len(wanted & words) / max(len(wanted | words), 1) for words in map(_words, said)), default=0)
 
 
 def relevance(text: str, before: Trajectory, after: Trajectory) -> float:

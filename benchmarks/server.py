@@ -35,6 +35,7 @@ from starlette.routing import Route
 async def echo(request): return JSONResponse(await request.json())
 uvicorn.run(Starlette(routes=[Route("/", echo, methods=["POST"])]), port={port}, log_level="error", access_log=False)
 """
+CLIENTS = (1, 16)
 SERVE = "from langmem_dspy.cli import main; main()"
 
 
@@ -79,8 +80,13 @@ def ask(connection: http.client.HTTPConnection, path: str, body: object, method:
     return told
 
 
-def load(name: str, port: int, pid: int, path: str, bodies: list[object], clients: int, seconds: float) -> None:
-    """Ask as fast as the answers come, and print a row."""
+def load(name: str, port: int, pid: int, path: str, bodies: list[object], seconds: float) -> None:
+    """Ask as fast as the answers come, of one client and of many, and print a row for each."""
+    for clients in CLIENTS:
+        load_by(clients, name, port, pid, path, bodies, seconds)
+
+
+def load_by(clients: int, name: str, port: int, pid: int, path: str, bodies: list[object], seconds: float) -> None:
     end, before = time.perf_counter() + seconds, cpu_seconds(pid)
 
     def work(seed: int) -> list[float]:
@@ -166,22 +172,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, slow_model(given.latency) as api_base:
         port = free_port()
         with process(port, BARE.format(port=port)) as pid:
-            for clients in (1, 16):
-                load("bare Starlette", port, pid, "/", [run], clients, given.seconds)
+            load("bare Starlette", port, pid, "/", [run], given.seconds)
         port = free_port()
         serve = ["serve", "--port", str(port), "--store", folder, "--bench", "--rate", "0", "--log-level", "warning"]
         serve += ["--model", "openai/some-model", "--api-base", api_base]
         with process(port, SERVE, *serve) as pid:
-            for clients in (1, 16):
-                load("runs.wait of echo", port, pid, "/runs/wait", [run], clients, given.seconds)
+            load("runs.wait of echo", port, pid, "/runs/wait", [run], given.seconds)
             extraction = {"assistant_id": "extract_memories", "input": talk}
-            for clients in (1, 16):
-                load(
-                    f"extraction, {given.latency:g} s LM", port, pid, "/runs/wait", [extraction], clients, given.seconds
-                )
+            load(f"extraction, {given.latency:g} s LM", port, pid, "/runs/wait", [extraction], given.seconds)
             fill(port, given.items, given.namespaces)
-            for clients in (1, 16):
-                load(f"search, {given.items} items", port, pid, "/store/items/search", searches, clients, given.seconds)
+            load(f"search, {given.items} items", port, pid, "/store/items/search", searches, given.seconds)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from langmem_dspy.simulation.chance import Chance
 from langmem_dspy.simulation.rules import Condition, Rule
-from langmem_dspy.simulation.worlds.stage import Stage
+from langmem_dspy.simulation.worlds.stage import Stage, is_, says
 
 TOPICS = {
     "hotel": "two nights in a hotel near the fair",
@@ -33,7 +33,7 @@ def stages(chance: Chance) -> tuple[Stage, ...]:
 def _sort(chance: Chance, category_of: dict[str, str]) -> Stage:
     levels = dict(zip(TEAMS, chance.shuffled(LEVELS, "levels"), strict=True))
     rules = [Rule("category", "set", category, when=(_claims(topic),)) for topic, category in category_of.items()]
-    rules += [Rule("level", "set", level, when=(_is("team", team),)) for team, level in levels.items()]
+    rules += [Rule("level", "set", level, when=(is_("team", team),)) for team, level in levels.items()]
     opening = "You sort expense claims for {company}.\nRead `claim` and `team`, and fill `category` and `level`."
     options = {"category": CATEGORIES, "level": LEVELS}
     when = "Only when `category` or `level` is wrong."
@@ -42,7 +42,7 @@ def _sort(chance: Chance, category_of: dict[str, str]) -> Stage:
 
 def _check(chance: Chance, category_of: dict[str, str]) -> Stage:
     remarks = dict(zip(category_of.values(), chance.shuffled(REMARKS, "remarks"), strict=True))
-    rules = [Rule("finding", "mention", remark, when=(_is("category", c),)) for c, remark in remarks.items()]
+    rules = [Rule("finding", "mention", remark, when=(is_("category", c),)) for c, remark in remarks.items()]
     rules.append(Rule("finding", "quote", source="amount"))
     opening = "You check claims by the rules of {year}.\nWrite `finding` from `claim`."
     when = "Only when `finding` is wrong."
@@ -56,8 +56,8 @@ def _letter(chance: Chance, categories: list[str]) -> Stage:
         Rule("letter", "quote", source="employee"),
         Rule("letter", "limit", str(40 + int(chance.number("limit") * 15))),
     )
-    hidden = [Rule("letter", "start", o, when=(_is("level", lv),)) for lv, o in zip(LEVELS, openings, strict=True)]
-    hidden += [Rule("letter", "end", c, when=(_is("category", k),)) for k, c in zip(categories, closings, strict=True)]
+    hidden = [Rule("letter", "start", o, when=(is_("level", lv),)) for lv, o in zip(LEVELS, openings, strict=True)]
+    hidden += [Rule("letter", "end", c, when=(is_("category", k),)) for k, c in zip(categories, closings, strict=True)]
     opening = "You write to employees in the name of {sender}.\nRewrite `finding` as `letter`."
     inputs = ("finding", "category", "level", "employee")
     return Stage("letter", inputs, ("letter",), opening, given, tuple(chance.shuffled(hidden, "letter rules")))
@@ -74,8 +74,4 @@ def draw(chance: Chance, number: int) -> dict[str, str]:
 
 
 def _claims(*words: str) -> Condition:
-    return Condition("claim", "mentions", words)
-
-
-def _is(field: str, *values: str) -> Condition:
-    return Condition(field, "is", values)
+    return says("claim", *words)

@@ -13,9 +13,9 @@ from typing import Literal, get_args
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.simulation.chance import Chance
-from langmem_dspy.simulation.rules import Condition, Rule
+from langmem_dspy.simulation.rules import Rule
 from langmem_dspy.simulation.worlds.cases import Draw
-from langmem_dspy.simulation.worlds.stage import Stage
+from langmem_dspy.simulation.worlds.stage import Stage, is_, says
 
 Shape = Literal["chain", "loop", "branch", "shared"]
 
@@ -77,7 +77,7 @@ def _facts(chance: Chance, number: int, part: int) -> str:
 def _station(number: int, chance: Chance) -> Stage:
     colors = chance.shuffled(COLORS[1:], "colors", number)
     before, after = f"state_{number}", f"state_{number + 1}"
-    grounds = [_mentions("job", m) for m in METALS] if number == 0 else [_is(before, c) for c in COLORS[1:]]
+    grounds = [says("job", m) for m in METALS] if number == 0 else [is_(before, c) for c in COLORS[1:]]
     rules = tuple(Rule(after, "set", color, when=(ground,)) for ground, color in zip(grounds, colors, strict=True))
     inputs = ("job",) if number == 0 else ("job", before)
     opening = f"You run station {number + 1} of {{plant}}.\nRead {_listed(inputs)}, and fill `{after}`."
@@ -88,7 +88,7 @@ def _branches(prompts: int, chance: Chance) -> list[Stage]:
     words = WORDS[: prompts - 1]
     desks = tuple(f"{word} desk" for word in words)
     rules = tuple(
-        Rule("route", "set", d, when=(_mentions("job", w),))
+        Rule("route", "set", d, when=(says("job", w),))
         for w, d in zip(words, chance.shuffled(desks, "desks"), strict=True)
     )
     opening = "You send the jobs of {plant} where they belong.\nRead `job`, and fill `route`."
@@ -99,17 +99,17 @@ def _branches(prompts: int, chance: Chance) -> list[Stage]:
 def _branch(desk: str, chance: Chance) -> Stage:
     replies = chance.shuffled(REPLIES, desk, "replies")
     rules = tuple(
-        Rule("answer", "mention", reply, when=(_is("size", size),)) for size, reply in zip(SIZES, replies, strict=False)
+        Rule("answer", "mention", reply, when=(is_("size", size),)) for size, reply in zip(SIZES, replies, strict=False)
     )
     opening = f"You are the {desk} of {{plant}}.\nWrite `answer` from `job`, by `size`."
     name = desk.replace(" ", "_")
-    return Stage(name, ("job", "size"), ("answer",), opening, rules, only_if=_is("route", desk))
+    return Stage(name, ("job", "size"), ("answer",), opening, rules, only_if=is_("route", desk))
 
 
 def _writer(number: int, chance: Chance) -> Stage:
     replies = chance.shuffled(REPLIES, number, "replies")
     rules = tuple(
-        Rule("line", "mention", reply, when=(_mentions("facts", word),))
+        Rule("line", "mention", reply, when=(says("facts", word),))
         for word, reply in zip(_words(number), replies, strict=False)
     )
     opening = f"You write part {number + 1} of the report of {{plant}}.\nWrite `line` from `facts`."
@@ -133,14 +133,6 @@ def _words(number: int) -> Sequence[str]:
     """Three words that only the facts of this part speak of."""
     word = WORDS[number % len(WORDS)]
     return (f"red {word}", f"round {word}", f"heavy {word}")
-
-
-def _mentions(field: str, *words: str) -> Condition:
-    return Condition(field, "mentions", words)
-
-
-def _is(field: str, *values: str) -> Condition:
-    return Condition(field, "is", values)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,8 +7,8 @@ letter: answer, topic, manner, name -> letter.  file: inquiry, topic -> entry (r
 from __future__ import annotations
 
 from langmem_dspy.simulation.chance import Chance
-from langmem_dspy.simulation.rules import Condition, Rule
-from langmem_dspy.simulation.worlds.stage import Stage
+from langmem_dspy.simulation.rules import Rule
+from langmem_dspy.simulation.worlds.stage import Stage, is_, says
 
 TOPICS = {
     "tour": "we would like a tour of the old wing",
@@ -35,7 +35,7 @@ def stages(chance: Chance) -> tuple[Stage, ...]:
 def _sort(chance: Chance, desk_of: dict[str, str]) -> Stage:
     desks = chance.shuffled([_on("inquiry", t, "topic", desk) for t, desk in desk_of.items()], "desk rules")
     manners = dict(zip(VISITORS, chance.shuffled(MANNERS[1:], "manners"), strict=True))
-    rules = [Rule("manner", "set", manner, when=(_is("visitor", v),)) for v, manner in manners.items()]
+    rules = [Rule("manner", "set", manner, when=(is_("visitor", v),)) for v, manner in manners.items()]
     opening = (
         "You receive what visitors write to {museum}.\nRead `inquiry` and `visitor`, and fill `topic` and `manner`."
     )
@@ -48,7 +48,7 @@ def _answer(chance: Chance, desk_of: dict[str, str]) -> Stage:
     topics = chance.shuffled(list(TOPICS), "answer topics")
     facts = chance.shuffled(FACTS, "facts")
     rules = [_on("inquiry", t, "answer", fact, "mention") for t, fact in zip(topics[:4], facts, strict=False)]
-    rules.append(Rule("answer", "quote", source="day", when=(_is("topic", desk_of[topics[0]], desk_of[topics[2]]),)))
+    rules.append(Rule("answer", "quote", source="day", when=(is_("topic", desk_of[topics[0]], desk_of[topics[2]]),)))
     rules.append(Rule("answer", "avoid", chance.pick(JARGON, "jargon")))
     rules = chance.shuffled(rules, "answer rules")
     opening = "You know the house rules of {year}.\nWrite `answer`: take what matters from `inquiry`."
@@ -58,8 +58,8 @@ def _answer(chance: Chance, desk_of: dict[str, str]) -> Stage:
 def _letter(chance: Chance, desks: list[str]) -> Stage:
     openings = chance.shuffled(OPENINGS, "openings")
     closings = chance.shuffled(CLOSINGS, "closings")
-    rules = [Rule("letter", "start", o, when=(_is("manner", m),)) for m, o in zip(MANNERS[1:], openings, strict=False)]
-    rules += [Rule("letter", "end", c, when=(_is("topic", d),)) for d, c in zip(desks, closings, strict=False)]
+    rules = [Rule("letter", "start", o, when=(is_("manner", m),)) for m, o in zip(MANNERS[1:], openings, strict=False)]
+    rules += [Rule("letter", "end", c, when=(is_("topic", d),)) for d, c in zip(desks, closings, strict=False)]
     rules.append(Rule("letter", "quote", source="name"))
     rules = chance.shuffled(rules, "letter rules")
     opening = "You write in the name of {director}.\nRewrite `answer` as `letter`."
@@ -86,8 +86,4 @@ def draw(chance: Chance, number: int) -> dict[str, str]:
 
 
 def _on(field: str, word: str, output: str, value: str, effect: str = "set") -> Rule:
-    return Rule(output, effect, value, when=(Condition(field, "mentions", (word,)),))  # type: ignore[arg-type]
-
-
-def _is(field: str, *values: str) -> Condition:
-    return Condition(field, "is", values)
+    return Rule(output, effect, value, when=(says(field, word),))  # type: ignore[arg-type]

@@ -8,8 +8,8 @@ lawyer: wire, section -> notice, only where risk is "high". All of it twice over
 from __future__ import annotations
 
 from langmem_dspy.simulation.chance import Chance
-from langmem_dspy.simulation.rules import Condition, Rule
-from langmem_dspy.simulation.worlds.stage import Stage
+from langmem_dspy.simulation.rules import Rule
+from langmem_dspy.simulation.worlds.stage import Stage, is_, says
 
 ROUNDS = 2
 TOPICS = {"strike": "the strike at the port", "match": "last night's match", "vote": "the vote on the bridge"}
@@ -33,8 +33,8 @@ def stages(chance: Chance) -> tuple[Stage, ...]:
 
 
 def _desk(section_of: dict[str, str]) -> Stage:
-    rules = [Rule("section", "set", section, when=(_mentions("wire", topic),)) for topic, section in section_of.items()]
-    rules.append(Rule("risk", "set", "high", when=(_mentions("wire", *SUSPICIONS),)))
+    rules = [Rule("section", "set", section, when=(says("wire", topic),)) for topic, section in section_of.items()]
+    rules.append(Rule("risk", "set", "high", when=(says("wire", *SUSPICIONS),)))
     opening = "You read the wires of {agency}.\nRead `wire` and `region`, and fill `section` and `risk`."
     options = {"section": SECTIONS, "risk": ("low", "high")}
     return Stage("desk", ("wire", "region"), ("section", "risk"), opening, (rules[0],), tuple(rules[1:]), options)
@@ -42,7 +42,7 @@ def _desk(section_of: dict[str, str]) -> Stage:
 
 def _writer(number: int, phrases: list[str], right: bool) -> Stage:
     rules = tuple(
-        Rule("paragraph", "mention", phrase, when=(_mentions("facts", subject),))
+        Rule("paragraph", "mention", phrase, when=(says("facts", subject),))
         for subject, phrase in zip(SUBJECTS[number], phrases, strict=True)
     )
     opening = f"You write paragraph {number + 1} for {{agency}}.\nWrite `paragraph` from `facts`."
@@ -53,8 +53,8 @@ def _writer(number: int, phrases: list[str], right: bool) -> Stage:
 
 def _edit(chance: Chance, sections: list[str]) -> Stage:
     openings = chance.shuffled(OPENINGS, "openings")
-    rules = [Rule("article", "start", o, when=(_is("section", s),)) for s, o in zip(sections, openings, strict=True)]
-    rules += [Rule("article", "end", c, when=(_is("region", r),)) for r, c in zip(REGIONS, CLOSINGS, strict=True)]
+    rules = [Rule("article", "start", o, when=(is_("section", s),)) for s, o in zip(sections, openings, strict=True)]
+    rules += [Rule("article", "end", c, when=(is_("region", r),)) for r, c in zip(REGIONS, CLOSINGS, strict=True)]
     opening = "You edit for {agency}. The style is {style}.\nRewrite `paragraph_1` as `article`."
     inputs = ("paragraph_1", "section", "region", "remarks")
     return Stage("edit", inputs, ("article",), opening, (rules[0],), tuple(chance.shuffled(rules[1:], "edit rules")))
@@ -70,10 +70,10 @@ def _check() -> Stage:
 def _lawyer(chance: Chance, sections: list[str]) -> Stage:
     notices = chance.shuffled(NOTICES, "notices")
     rules = tuple(
-        Rule("notice", "mention", n, when=(_is("section", s),)) for s, n in zip(sections, notices, strict=True)
+        Rule("notice", "mention", n, when=(is_("section", s),)) for s, n in zip(sections, notices, strict=True)
     )
     opening = "You advise {agency} on what may be said.\nWrite `notice` from `wire`."
-    high = _is("risk", "high")
+    high = is_("risk", "high")
     return Stage("lawyer", ("wire", "section"), ("notice",), opening, (), rules, only_if=high)
 
 
@@ -85,11 +85,3 @@ def draw(chance: Chance, number: int) -> dict[str, str]:
     }
     topic = TOPICS[chance.pick(list(TOPICS), number, "topic")]
     return {"wire": f"Word of {topic}{risky}.", "region": chance.pick(REGIONS, number, "region"), **facts}
-
-
-def _mentions(field: str, *words: str) -> Condition:
-    return Condition(field, "mentions", words)
-
-
-def _is(field: str, *values: str) -> Condition:
-    return Condition(field, "is", values)

@@ -70,5 +70,15 @@ class Stage:
         return {**fields, **{name: fields[wired] for name, wired in self.wires.items() if wired in fields}}
 
 
+def is_(name: str, *values: str) -> Condition:
+    """That a field is one of `values`."""
+    return Condition(name, "is", values)
+
+
+def says(name: str, *words: str) -> Condition:
+    """That a field mentions one of `words`."""
+    return Condition(name, "mentions", words)
+
+
 def _literal(values: tuple[str, ...]) -> Any:
     return Literal[values]

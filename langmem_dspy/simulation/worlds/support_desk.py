@@ -7,8 +7,8 @@ polish: draft, queue, priority, customer -> reply.  log: ticket, queue -> note (
 from __future__ import annotations
 
 from langmem_dspy.simulation.chance import Chance
-from langmem_dspy.simulation.rules import Condition, Rule
-from langmem_dspy.simulation.worlds.stage import Stage
+from langmem_dspy.simulation.rules import Rule
+from langmem_dspy.simulation.worlds.stage import Stage, is_, says
 
 TOPICS: dict[str, tuple[str, str]] = {
     "refund": ("I want a refund for my last purchase", "please give me my money back"),
@@ -38,9 +38,9 @@ def _triage(chance: Chance, queue_of: dict[str, str]) -> Stage:
     queues = chance.shuffled(queues, "queue rules")
     low, high = chance.shuffled(PRIORITIES[1:3], "priority")
     priorities = [
-        Rule("priority", "set", "urgent", when=(_is("plan", "enterprise"),)),
-        Rule("priority", "set", high, when=(_is("plan", "pro"),)),
-        Rule("priority", "set", low, when=(_is("plan", "free"), _mentions("ticket", "whenever you can"))),
+        Rule("priority", "set", "urgent", when=(is_("plan", "enterprise"),)),
+        Rule("priority", "set", high, when=(is_("plan", "pro"),)),
+        Rule("priority", "set", low, when=(is_("plan", "free"), says("ticket", "whenever you can"))),
     ]
     opening = "You sort the tickets of {company}.\nRead `ticket` and `plan`, and fill `queue` and `priority`."
     options = {"queue": QUEUES, "priority": PRIORITIES}
@@ -54,7 +54,7 @@ def _draft(chance: Chance, queue_of: dict[str, str]) -> Stage:
     plain = chance.pick(list(PLAIN), "plain")
     rules = [_on_ticket(topic, "draft", promises[topic], "mention") for topic in topics[:4]]
     rules += [
-        Rule("draft", "quote", source="order_id", when=(_is("queue", queue_of[topics[0]], queue_of[topics[1]]),)),
+        Rule("draft", "quote", source="order_id", when=(is_("queue", queue_of[topics[0]], queue_of[topics[1]]),)),
         Rule("draft", "avoid", chance.pick(SLANG, "slang")),
         Rule("draft", "replace", PLAIN[plain], plain),
     ]
@@ -67,9 +67,9 @@ def _polish(chance: Chance, queues: list[str]) -> Stage:
     openings = chance.shuffled(OPENINGS, "openings")
     closings = chance.shuffled(CLOSINGS, "closings")
     rules = [
-        Rule("reply", "start", openings[0], when=(_is("priority", "urgent"),)),
-        Rule("reply", "start", openings[1], when=(_is("priority", "high", "low"),)),
-        *(Rule("reply", "end", closings[i], when=(_is("queue", queues[i]),)) for i in range(4)),
+        Rule("reply", "start", openings[0], when=(is_("priority", "urgent"),)),
+        Rule("reply", "start", openings[1], when=(is_("priority", "high", "low"),)),
+        *(Rule("reply", "end", closings[i], when=(is_("queue", queues[i]),)) for i in range(4)),
         Rule("reply", "quote", source="customer"),
         Rule("reply", "limit", str(40 + int(chance.number("limit") * 15))),
     ]
@@ -101,12 +101,4 @@ def draw(chance: Chance, number: int) -> dict[str, str]:
 
 
 def _on_ticket(topic: str, field: str, value: str, effect: str = "set") -> Rule:
-    return Rule(field, effect, value, when=(_mentions("ticket", topic),))  # type: ignore[arg-type]
-
-
-def _mentions(field: str, *words: str) -> Condition:
-    return Condition(field, "mentions", words)
-
-
-def _is(field: str, *values: str) -> Condition:
-    return Condition(field, "is", values)
+    return Rule(field, effect, value, when=(says("ticket", topic),))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from langmem_dspy.optimizers.observations import Observation
 from langmem_dspy.optimizers.replaying import Replays, asks
 from langmem_dspy.optimizers.rollouts import Board, Rollout
 from langmem_dspy.optimizers.tracing import relevance
-from langmem_dspy.optimizers.trials import effect_of
+from langmem_dspy.optimizers.trials import effect_of, gain_on
 
 WITNESSES = 3  # observations that may outweigh one that got worse
 RIGHT_WEIGHS = 2.0  # complaints: a run said to be right is given up for more than these
@@ -97,7 +97,7 @@ class RegressionTest:
         observation, old, new = self.known[name], self.before[name], board[name]
         if self.replays.metric is None and observation.right:
             return RIGHT_WEIGHS if self.replays.applies(lesson, old.trajectory, new.trajectory) else 0.0
-        if _gain(self.before, board, name) > -1e-9:
+        if gain_on(self.before, board, name) > -1e-9:
             return 0.0
         without_it = self.ledger.prompts(i for i in ids if i != lesson.id)
         effect = effect_of(lesson, board, self.replays.roll_out(without_it, [observation]))
@@ -110,15 +110,11 @@ class RegressionTest:
         witnesses = [o for o in judged if asks(lesson, o) > ASKED_FOR][-WITNESSES:]
         new = self.replays.roll_out(self.ledger.prompts(ids), witnesses)
         old = self.replays.roll_out(without_it, witnesses)
-        return sum(_gain(old, new, name) for name in old.keys() & new.keys())
+        return sum(gain_on(old, new, name) for name in old.keys() & new.keys())
 
 
 def _about(lesson: Lesson, observation: Observation) -> float:
     return relevance(lesson.text or lesson.replaces, observation.trajectory, observation.trajectory)
-
-
-def _gain(old: Board, new: Board, name: str) -> float:
-    return (new[name].score or 0.0) - (old[name].score or 0.0)
 
 
 def _mean(board: Board, names: Sequence[str]) -> float:

@@ -63,11 +63,11 @@ def _without_stand_ins(
     """The effects, with those looked at again that may hide one another: each idle only because of the others."""
     idle = [e for e in effects if e.examples and not helps(e) and abs(e.gain) <= max(e.error, 1e-9)]
     kept = [effect.lesson.id for effect in effects if effect not in idle]
-    names = [*dict.fromkeys(name for effect in idle for name in effect.examples if _gain(before, after, name) > 1e-9)]
+    names = [*dict.fromkeys(name for effect in idle for name in effect.examples if gain_on(before, after, name) > 1e-9)]
     if len(idle) < 2 or not names:
         return effects
     bare = roll_out(ledger.prompts((*ledger.in_force, *kept)), names)
-    felt = [name for name in names if name in bare and _gain(bare, after, name) > 1e-9]
+    felt = [name for name in names if name in bare and gain_on(bare, after, name) > 1e-9]
     if not felt:
         return effects
     found = _one_by_one(ledger, idle, kept, felt[:2], roll_out, helps)
@@ -136,16 +136,18 @@ def _spots(lesson: Lesson, before: Board, after: Board, changed: Mapping[str, se
     text = lesson.text or lesson.replaces
 
     def likely(name: str) -> float:
-        return relevance(text, before[name].trajectory, after[name].trajectory) + 0.3 * (_gain(before, after, name) > 0)
+        better = gain_on(before, after, name) > 0
+        return relevance(text, before[name].trajectory, after[name].trajectory) + 0.3 * better
 
     touched.sort(key=likely, reverse=True)
     spots = touched[:1]
-    worse = [name for name in touched if _gain(before, after, name) < -1e-9]
+    worse = [name for name in touched if gain_on(before, after, name) < -1e-9]
     if worse and spots[0] not in worse:
         spots.append(worse[0])
     further = [name for name in touched if name not in spots] if spots and after[spots[0]].score == 0 else []
     return spots, further[:FURTHER]
 
 
-def _gain(before: Board, after: Board, name: str) -> float:
+def gain_on(before: Board, after: Board, name: str) -> float:
+    """How much higher the example scored in the second of two boards that hold it."""
     return (after[name].score or 0.0) - (before[name].score or 0.0)

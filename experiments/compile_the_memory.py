@@ -42,6 +42,7 @@ from langmem_dspy import (
     PromptMemoryOptimizer,
 )
 from langmem_dspy.experimenting import Cell, ModelOptions, Row, experiment
+from langmem_dspy.simulation.worlds.pipeline import instructions
 from langmem_dspy.simulation.worlds.remembering import Keepsakes, load_keepsakes
 
 OPTIMIZERS: dict[str, Any] = {
@@ -111,7 +112,7 @@ def compile_the_memory(cell: Cell[Config]) -> Row:
             row = {"lm_calls": used.lm_calls, "tokens": used.tokens}
         unchanged = _fingerprint(store) == before
     found, stored = _judged(compiled, cell.config, world, task)
-    prompts = {name: predictor.signature.instructions for name, predictor in compiled.named_predictors()}
+    prompts = instructions(compiled)
     (cell.folder / "prompts.json").write_text(json.dumps(prompts, indent=1), encoding="utf-8")
     return {
         "recall_held_out": found,

@@ -31,7 +31,6 @@ from statistics import fmean
 from typing import Literal
 
 import dspy
-from optimizer_runs import instructions
 from peers.desk import CountingEngine, Rolling
 
 from langmem_dspy.experimenting import Cell, ModelOptions, Row, experiment
@@ -40,6 +39,7 @@ from langmem_dspy.optimizers.credit import AssignCredit, CreditAssigner, TraceCr
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
 from langmem_dspy.simulation import worlds
 from langmem_dspy.simulation.worlds import Shape, World
+from langmem_dspy.simulation.worlds.pipeline import instructions
 
 UNBOUNDED = 10**9
 OUTCOME = "The result is not as it should be."

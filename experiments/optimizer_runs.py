@@ -23,6 +23,7 @@ from langmem_dspy.experimenting import Cell, ModelOptions, Row
 from langmem_dspy.optimizers.compare import OPTIMIZERS, Settings
 from langmem_dspy.simulation import SimulatedEngine
 from langmem_dspy.simulation.worlds import World
+from langmem_dspy.simulation.worlds.pipeline import instructions
 
 UNTUNED = "untuned"
 OURS = tuple(name for name in OPTIMIZERS if name != "gepa")
@@ -131,10 +132,6 @@ class HeldOut:
         outputs = (self._rolling.outputs(prompts, example)[0] for example in self.world.testset)
         said = zip(self.world.testset, outputs, strict=True)
         return fmean(self._judge(example, dspy.Prediction(**fields)).score for example, fields in said)
-
-
-def instructions(program: dspy.Module) -> dict[str, str]:
-    return {name: predictor.signature.instructions for name, predictor in program.named_predictors()}
 
 
 def _ours(variant: str, world: World, budget: int, models: ModelOptions, seed: int) -> Optimized:

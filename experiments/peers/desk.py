@@ -22,6 +22,7 @@ from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.questions import read
 from langmem_dspy.simulation.rules import Rule
 from langmem_dspy.simulation.worlds import Stage, World
+from langmem_dspy.simulation.worlds.pipeline import instructions
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,6 @@ class Desk:
         self.model = Endpoint(engine)
         self.rolling = Rolling(world, dspy.LM("offline/simulation", engine=engine, cache=False))
         self._cases = {e.case: e for e in world.trainset + world.valset}
-        self._program = world.program()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -145,7 +145,7 @@ class Desk:
     def problem(self) -> dict[str, Any]:
         world = self.world
         return {
-            "prompts": {name: p.signature.instructions for name, p in self._program.named_predictors()},
+            "prompts": instructions(world.program()),
             "stages": [_told(stage) for stage in world.stages * world.rounds],
             "guidance": world.guidance,
             "train": [e.case for e in world.trainset],

@@ -10,6 +10,7 @@ from client import Desk
 
 from langmem_dspy.simulation import worlds
 from langmem_dspy.simulation.worlds import Voice, World
+from langmem_dspy.simulation.worlds.pipeline import instructions
 
 CALLS_AT_ONCE = 1  # the desk's model computes; more threads would only wait for one another
 
@@ -38,10 +39,6 @@ class Student:
 
     def report(self, program: dspy.Module) -> None:
         self.desk.report(instructions(program))
-
-
-def instructions(program: dspy.Module) -> dict[str, str]:
-    return {name: predictor.signature.instructions for name, predictor in program.named_predictors()}
 
 
 def compile_with(work: Callable[[Student], dspy.Module | None]) -> None:

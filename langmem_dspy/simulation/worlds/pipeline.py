@@ -11,6 +11,11 @@ import dspy
 from langmem_dspy.simulation.worlds.stage import Stage
 
 
+def instructions(program: dspy.Module) -> dict[str, str]:
+    """What the prompt of each predictor says."""
+    return {name: predictor.signature.instructions for name, predictor in program.named_predictors()}
+
+
 class Pipeline(dspy.Module):
     """The stages one after the other, `rounds` times over; every field of every stage that ran is in the prediction.
 

@@ -13,7 +13,7 @@ import dspy
 from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.rules import Rule
 from langmem_dspy.simulation.worlds.judging import Judge
-from langmem_dspy.simulation.worlds.pipeline import Pipeline
+from langmem_dspy.simulation.worlds.pipeline import Pipeline, instructions
 from langmem_dspy.simulation.worlds.stage import Stage
 
 __all__ = ["Pipeline", "Placement", "Stage", "World"]
@@ -84,9 +84,9 @@ class World:
     def placement(self, program: dspy.Module) -> Placement:
         """Whether the rules that `program` has beyond the given ones stand where they belong."""
         written = placed = hidden = 0
-        for name, predictor in program.named_predictors():
+        for name, prompt in instructions(program).items():
             stage = next(stage for stage in self.stages if stage.name == name)
-            found = set(find_rules(predictor.signature.instructions)) - {*stage.given, *stage.mistaken}
+            found = set(find_rules(prompt)) - {*stage.given, *stage.mistaken}
             written += len(found)
             placed += len(found & set(stage.hidden))
             hidden += len(stage.hidden)
@@ -108,13 +108,12 @@ class World:
 
     def touched(self, program: dspy.Module) -> tuple[str, ...]:
         """The predictors whose prompts were right, and are another now."""
-        said = {name: p.signature.instructions for name, p in program.named_predictors()}
-        start = {name: p.signature.instructions for name, p in self.program().named_predictors()}
+        said, start = instructions(program), instructions(self.program())
         return tuple(name for name in start if name not in self.guilty and said[name] != start[name])
 
     def broken_variables(self, program: dspy.Module) -> dict[str, list[str]]:
         """By predictor, the {variables} lost or added."""
-        found = {name: _variables(p.signature.instructions) for name, p in program.named_predictors()}
+        found = {name: _variables(prompt) for name, prompt in instructions(program).items()}
         broken = {name: sorted(found[name] ^ wanted) for name, wanted in self.variables.items()}
         return {name: names for name, names in broken.items() if names}
 

@@ -85,21 +85,25 @@ class Shard:
 
     def need_words(self, reader: Reader) -> None:
         """Read the postings and the threads, unless they are there."""
-        if self.postings is not None:
-            return
-        saved, self.saved_words = self.saved_words and self.saved_words(), None
-        added, self._added_words = self._added_words, []
-        if saved is not None:
-            self.postings, self.context = saved
-            for terms, provenance in added:
-                self.postings.append(terms)
-                self.context.append(provenance)
+        if self.known_words() is not None:
             return
         words = {seq: (terms, provenance) for seq, terms, provenance in reader.words(self.path)}
         ordered = [words.get(seq, (b"", None)) for seq in self.ids.array.tolist()]
         self.postings, self.context = Postings(terms for terms, _ in ordered), Context()
         for _, provenance in ordered:
             self.context.append(provenance)
+
+    def known_words(self) -> tuple[Postings, Context] | None:
+        """The postings and the threads in memory or in a snapshot; None where they must be read from the database."""
+        if self.saved_words is not None:
+            saved, self.saved_words = self.saved_words(), None
+            added, self._added_words = self._added_words, []
+            if saved is not None:
+                self.postings, self.context = saved
+                for terms, provenance in added:
+                    self.postings.append(terms)
+                    self.context.append(provenance)
+        return None if self.postings is None or self.context is None else (self.postings, self.context)
 
     def need_fields(self, filter: Group | None, reader: Reader) -> None:
         """Read the columns that a filter asks about, unless they are there."""

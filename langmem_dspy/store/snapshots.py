@@ -62,8 +62,8 @@ class Snapshots:
         name, n = f"{_prefix(stamp.path, stamp.generation)}{stamp.seq:020}", quantized.size
         vectors = self.folder / f"{name}.vectors"
         _write_vectors(vectors, shard.vectors, n)
-        if shard.postings is not None and shard.context is not None:
-            _write_words(self.folder / f"{name}.words", shard.postings, shard.context, n)
+        if (words := shard.known_words()) is not None:
+            _write_words(self.folder / f"{name}.words", *words, n)
         # The codes come last: where they are, the others are whole.
         _write_codes(self.folder / f"{name}.codes", shard, quantized, stamp)
         sync_folder(self.folder)

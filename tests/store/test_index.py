@@ -211,6 +211,29 @@ def test_a_reopened_shard_has_its_words_from_their_file(tmp_path, small_limits, 
         assert bool(asked) is (damage != "none")
 
 
+def test_words_that_no_one_asked_for_stay_in_their_file_when_a_shard_is_quantized_again(
+    tmp_path, small_limits, vectors, monkeypatch
+):
+    def texts(numbers):
+        return [PutOp(ANN, f"k{i:05}", {"n": i, "content": f"pie {i}"}, vector=vectors[i]) for i in numbers]
+
+    with FaissStore(tmp_path / "s", embedder=embedder) as store:
+        store.batch(texts(range(1000)))
+        store.search(ANN, query="pie 7", query_vector=vectors[7])
+        store.wait()
+    with FaissStore(tmp_path / "s", embedder=embedder) as store:
+        nearest(store, vectors[0])
+        store.batch(texts(range(1000, N)))
+        nearest(store, vectors[0])
+        store.wait()
+    asked, read = [], Reader.words
+    monkeypatch.setattr(Reader, "words", lambda reader, path: asked.append(path) or read(reader, path))
+    with FaissStore(tmp_path / "s", embedder=embedder) as store:
+        assert store.stats()["items"] == N
+        assert store.search(ANN, query="pie 2007", query_vector=vectors[7], mode="lexical")[0].value["n"] == 2007
+        assert not asked
+
+
 def test_a_reopened_shard_knows_what_was_written_since(tmp_path, small_limits, vectors):
     with FaissStore(tmp_path / "s", embedder=embedder) as store:
         fill(store, vectors)

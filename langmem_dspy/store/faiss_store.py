@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -177,9 +178,10 @@ class FaissStore(BatchStore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its folder: whoever loads it opens the same store, with the embedder it was made with."""
-        if self.path is None or type(self) is not FaissStore:
+        if self.path is None:
             raise TypeError(f"{self!r} is in memory and cannot be pickled; save the program's state, or give it a path")
-        return FaissStore, (str(self.path.absolute()),)
+        opened = partial(type(self), ranking=self.ranking, clock=self._items.clock)
+        return opened, (str(self.path.absolute()),)
 
     def __repr__(self) -> str:
         place = "in memory" if self.path is None else repr(str(self.path))

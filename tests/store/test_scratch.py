@@ -7,8 +7,13 @@ import pytest
 from langmem_dspy.errors import StoreError
 from langmem_dspy.records import SupportsScratch
 from langmem_dspy.store import FaissStore
+from langmem_dspy.store.search import Ranking
 
 ANN = ("memories", "ann")
+
+
+class OwnStore(FaissStore):
+    pass
 
 
 @pytest.fixture(params=["memory", "folder"])
@@ -105,3 +110,8 @@ def test_a_pickled_store_is_the_folder_it_was_and_one_in_memory_says_that_it_can
             assert again.get(("memories", "ann"), "pie").value == {"content": "Ann likes shoo-fly pie"}
         with pytest.raises(TypeError, match="in memory"):
             pickle.dumps(store.scratch())
+
+
+def test_a_pickled_store_keeps_its_class_and_its_ranking(tmp_path):
+    with OwnStore(tmp_path / "s", ranking=Ranking(recency=0.5)) as store, pickle.loads(pickle.dumps(store)) as again:
+        assert (type(again), again.ranking) == (OwnStore, Ranking(recency=0.5))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.markup import GREEN, RED, Markup, folded, joined, table, tag
+from langmem_dspy.memories.known import read_value
 from langmem_dspy.memories.schemas import Dropped, ExtractedMemory, Insert, Operation, Update, as_text
 from langmem_dspy.records import Item, SearchItem
 from langmem_dspy.word_diffs import inline_html
@@ -69,10 +70,10 @@ def memory_table(memories: Iterable[ExtractedMemory | Item]) -> MemoryTable:
 
 def _row(memory: Any) -> dict[str, Any]:
     if isinstance(memory, Item):
-        content = memory.value.get("content", memory.value)
+        kind, content = read_value(memory.value)
         return {
             "score": memory.score if isinstance(memory, SearchItem) else None,
-            "kind": memory.value.get("kind", ""),
+            "kind": kind or "",
             "content": _content(content),
             "namespace": "/".join(memory.namespace),
             "key": memory.key,

@@ -27,6 +27,15 @@ def test_items_and_extracted_memories_are_rows_with_the_columns_they_have():
     assert "likes <b>pie</b>" in repr(bare)
 
 
+def test_all_that_a_record_holds_is_shown_and_its_schema_by_any_of_its_names():
+    with FaissStore() as store:
+        store.put(("memories", "ann"), "a", {"content": "tea", "source": "chat"})
+        store.put(("memories", "bob"), "b", {"content": "tea", "schema_name": "Drink"})
+        frame = memory_table(store.search(("memories",))).to_frame()
+    assert list(frame["content"]) == ["content: tea, source: chat", "tea"]
+    assert list(frame["kind"]) == ["", "Drink"]
+
+
 def test_no_memories_are_said_to_be_none():
     assert "no memories" in memory_table([])._repr_html_() and repr(memory_table([])) == "no memories"
 

@@ -85,7 +85,7 @@ class MemoryTool(dspy.Tool):
 
 def _configured(config: Any) -> dict[str, Any]:
     found = configurable(config).items()
-    return {name: value for name, value in found if isinstance(value, str | int) and name != "store"}
+    return {name: value for name, value in found if name.isidentifier() and name != "store"}
 
 
 # --- making them ---

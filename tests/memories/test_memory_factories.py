@@ -1,4 +1,5 @@
 import asyncio
+import uuid
 import warnings
 
 import dspy
@@ -185,3 +186,6 @@ def test_a_tools_config_fills_its_namespace(store):
     manage.invoke({"content": "Bob likes tea"}, {"configurable": {"user_id": "bob"}})
     asyncio.run(manage.ainvoke({"content": "Bob likes rye"}, config={"configurable": {"user_id": "bob"}}))
     assert len(store.search(("memories", "bob"))) == 2
+    user = uuid.uuid4()
+    manage.invoke({"content": "likes rum"}, {"configurable": {"user_id": user, "checkpoint": object()}})
+    assert len(store.search(("memories", str(user)))) == 1

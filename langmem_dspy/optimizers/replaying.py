@@ -14,7 +14,7 @@ from langmem_dspy.optimizers.lessons import Draft
 from langmem_dspy.optimizers.metrics import Metric, MetricFunction
 from langmem_dspy.optimizers.observations import Observation, plain
 from langmem_dspy.optimizers.prompts import with_prompts
-from langmem_dspy.optimizers.rollouts import Board, RolloutRunner
+from langmem_dspy.optimizers.rollouts import Board, RolloutRunner, raise_if_cut
 from langmem_dspy.optimizers.tracing import complaint
 from langmem_dspy.optimizers.trajectories import Trajectory
 from langmem_dspy.optimizers.wants import want_of
@@ -63,9 +63,7 @@ class Replays:
             return {}
         examples = {name: o.as_example() for name, o in by_id.items()}
         rollouts = self._runner.run(prompts, examples, must_score=False)
-        cut = next((rollout for rollout in rollouts if rollout.cut), None)
-        if cut is not None:
-            self._runner.meter.reserve_call()  # raises what ended it
+        raise_if_cut(rollouts, self._runner.meter)
         if self.metric is None:
             rollouts = [by_id[rollout.example_id].judged(rollout) for rollout in rollouts]
         faults = [rollout.fault for rollout in rollouts if rollout.fault is not None]

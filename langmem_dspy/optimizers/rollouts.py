@@ -144,9 +144,7 @@ class RolloutRunner:
     ) -> Rollout:
         """A rollout in which the first answer of these predictors is the one given; no model is asked for it."""
         rollout = self._roll_out(prompts, name, example, outputs)
-        if rollout.cut:
-            limit = self.meter.spent() or "lm_calls"
-            raise BudgetExhausted(limit, getattr(self.meter.budget, limit))
+        raise_if_cut([rollout], self.meter)
         return self._settled(rollout, example)
 
     def remembered(self, name: str) -> list[Rollout]:
@@ -233,6 +231,13 @@ def evaluate(
     """One rollout of the program as it is on each example, under no budget. Raises `EvaluationError` as a run does."""
     runner = RolloutRunner(program, metric, Meter(), num_threads, task_lm=dspy.settings.lm)
     return runner.run({name: p.signature.instructions for name, p in program.named_predictors()}, examples)
+
+
+def raise_if_cut(rollouts: Iterable[Rollout], meter: Meter) -> None:
+    """Raise `BudgetExhausted` if it ended one: at the first limit used up, which is the same for any threads."""
+    if any(rollout.cut for rollout in rollouts):
+        limit = meter.spent() or "lm_calls"
+        raise BudgetExhausted(limit, getattr(meter.budget, limit))
 
 
 def _raise_if_none_scored(rollouts: Sequence[Rollout]) -> None:

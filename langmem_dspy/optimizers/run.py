@@ -12,13 +12,13 @@ from uuid import uuid4
 
 import dspy
 
-from langmem_dspy.errors import BudgetExhausted, EvaluationError
+from langmem_dspy.errors import EvaluationError
 from langmem_dspy.events import Announcer, CandidateEvaluated, CompileFinished, CompileStarted, StepFinished
 from langmem_dspy.optimizers.acceptance import Verdict
 from langmem_dspy.optimizers.contradictions import SaidSoFar
 from langmem_dspy.optimizers.lessons import Lesson
 from langmem_dspy.optimizers.results import Candidate, DetailedResults, Fault, RevisedPrompt
-from langmem_dspy.optimizers.rollouts import Rollout, RolloutRunner
+from langmem_dspy.optimizers.rollouts import Rollout, RolloutRunner, raise_if_cut
 from langmem_dspy.usage import Meter, UsageReport
 
 Examples = Mapping[str, dspy.Example]
@@ -115,10 +115,7 @@ class Run:
         for rollout in rollouts:
             if rollout.fault is not None:
                 self.note_fault("rollout", rollout.fault)
-        if any(rollout.cut for rollout in rollouts):
-            # By now all limits that stood in the way are used up; the first in their order is the same for any threads.
-            limit = self.meter.spent() or "lm_calls"
-            raise BudgetExhausted(limit, getattr(self.meter.budget, limit))
+        raise_if_cut(rollouts, self.meter)
         return rollouts
 
     def mark_step(self) -> None:

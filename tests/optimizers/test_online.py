@@ -12,10 +12,12 @@ import pytest
 from fakes import chat, fake_lm
 
 from langmem_dspy import Budget, OnlineOptimizer
-from langmem_dspy.errors import InputError
+from langmem_dspy.errors import BudgetExhausted, InputError
 from langmem_dspy.optimizers.observations import RegressionSet, from_json, observe, to_json
+from langmem_dspy.optimizers.replaying import Replays
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
 from langmem_dspy.simulation import offline_lm, worlds
+from langmem_dspy.usage import Meter
 
 
 def an_office(**voice):
@@ -235,6 +237,18 @@ def test_a_complaint_is_answered_when_the_thing_it_names_is_handled_differently(
     assert [want.things for want in holding] == [("guy",)]
     better = Trajectory("t", steps=(Step("self", {"ticket": "my refund"}, {"reply": "Hi colleague"}),))
     assert holding[0].holds(better) and holding[0].holds(run) is False
+
+
+def test_a_replay_cut_off_while_its_metric_is_asked_about_predictors_ends_the_trial():
+    def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
+        return dspy.Prediction(score=0.0, feedback=f"about {pred_name}")
+
+    with dspy.context(lm=fake_lm(lambda request: chat(reply="yo"))):
+        program = dspy.Predict("message -> reply")
+        seen = observe(Trajectory("t"), "Be polite.", program=program, example={"message": "hi"})
+        replays = Replays(program, metric, Meter(Budget(metric_calls=1)), 1, dspy.settings.lm)
+        with pytest.raises(BudgetExhausted, match="metric_calls"):
+            replays.roll_out({}, [seen])
 
 
 def test_an_observation_is_the_same_after_a_restart():

@@ -208,7 +208,8 @@ class Run:
             tuple(self.lessons),
             tuple(self.feedback.contradictions()),
         )
-        failed = None if error is None else f"{type(error).__name__}: {error}"
+        # An interrupt has a name and says nothing.
+        failed = None if error is None else ": ".join(filter(None, (type(error).__name__, str(error))))
         self.announce(CompileFinished(self.run_id, stop_reason, results.to_dict(), failed))
         return results
 

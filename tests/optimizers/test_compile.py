@@ -596,9 +596,11 @@ def test_an_interrupted_compile_carries_what_was_found():
             raise KeyboardInterrupt
         return 0.0
 
+    heard = []
     with pytest.raises(KeyboardInterrupt) as raised:
-        compiled(GradientOptimizer(metric=metric, num_threads=2))
+        compiled(GradientOptimizer(metric=metric, num_threads=2, callbacks=[heard.append]))
     assert raised.value.detailed_results.baseline.score == 0
+    assert heard[-1].error == "KeyboardInterrupt"
 
 
 def test_a_listener_that_fails_does_not_end_the_run():

@@ -9,6 +9,7 @@ from typing import Any
 from langmem_dspy.events import CompileStarted, PromptsVersioned
 from langmem_dspy.optimizers.lessons import Lesson
 from langmem_dspy.optimizers.online_state import PromptVersion
+from langmem_dspy.optimizers.run import are_simulated
 from langmem_dspy.optimizers.trajectories import Trajectory
 from langmem_dspy.usage import UsageReport
 
@@ -51,8 +52,7 @@ def begun(
     run_id: str, settings: Mapping[str, Any], models: Mapping[str, str], prompts: Mapping[str, str]
 ) -> CompileStarted:
     """What listeners hear first of a process that learns online."""
-    simulated = any("simulation" in name for name in models.values())
-    return CompileStarted(run_id, "OnlineOptimizer", settings, models, simulated, prompts, {})
+    return CompileStarted(run_id, "OnlineOptimizer", settings, models, are_simulated(models), prompts, {})
 
 
 def versioned(run_id: str, version: PromptVersion, alias: str, reason: str) -> PromptsVersioned:

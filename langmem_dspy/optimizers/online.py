@@ -29,7 +29,7 @@ from langmem_dspy.optimizers.lessons import Lesson
 from langmem_dspy.optimizers.metrics import MetricFunction
 from langmem_dspy.optimizers.observations import Observation, RegressionSet, observe
 from langmem_dspy.optimizers.online_state import Memory, OnlineState, PromptVersion
-from langmem_dspy.optimizers.prompts import is_frozen, read_prompts, with_prompts
+from langmem_dspy.optimizers.prompts import is_frozen, read_prompts, task_models, with_prompts
 from langmem_dspy.optimizers.reflecting import Reflection
 from langmem_dspy.optimizers.regression import RegressionTest
 from langmem_dspy.optimizers.replaying import Replays, rerecorded
@@ -95,7 +95,7 @@ class OnlineOptimizer:
         )
         self._proposer, self.listeners, self._announced = make_proposer(kind, config), list(callbacks), False
         self._task_lm, self._reflection_lm = dspy.settings.lm, as_lm(reflection_lm)
-        self._model = ", ".join(sorted({(lm or as_lm(None)).model for lm in {p.lm for p in program.predictors()}}))
+        self._model = task_models(program)
         base = PromptVersion(0, self._base, reason="the program's own")
         self._state = OnlineState(None if path is None else Path(path), {"prompts": self._base}, base)
 

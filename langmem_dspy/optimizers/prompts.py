@@ -13,6 +13,7 @@ import dspy
 
 from langmem_dspy.errors import InputError, PromptError
 from langmem_dspy.optimizers.parts import write_parts
+from langmem_dspy.replies import as_lm
 
 
 class _Named(TypedDict):
@@ -113,6 +114,12 @@ def read_prompts(program: dspy.Module, guidance: Mapping[str, Mapping[str, str]]
         )
     guidance = _checked_guidance(guidance or {}, [name for name, _ in predictors])
     return [Prompt(name=n, prompt=p.signature.instructions, **guidance.get(n, {})) for n, p in predictors]  # type: ignore[typeddict-item]
+
+
+def task_models(program: dspy.Module) -> str:
+    """The names of the models that its predictors ask: their own, else the configured one."""
+    own = {predictor.lm for predictor in program.predictors()}
+    return ", ".join(sorted({(lm or as_lm(None)).model for lm in own}))
 
 
 def outline(program: dspy.Module) -> str:

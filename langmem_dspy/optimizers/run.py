@@ -37,8 +37,8 @@ class Task:
 
     @property
     def simulated(self) -> bool:
-        """Whether the offline model takes part: it is told apart by its name, over HTTP too."""
-        return any("simulation" in name for name in self.models.values())
+        """Whether the offline model takes part."""
+        return are_simulated(self.models)
 
     def dataset(self) -> dict[str, Any]:
         """Sizes and digests, by split."""
@@ -212,6 +212,11 @@ class Run:
         failed = None if error is None else ": ".join(filter(None, (type(error).__name__, str(error))))
         self.announce(CompileFinished(self.run_id, stop_reason, results.to_dict(), failed))
         return results
+
+
+def are_simulated(models: Mapping[str, str]) -> bool:
+    """Whether one of these is the offline model: it is told apart by its name, over HTTP too."""
+    return any("simulation" in name for name in models.values())
 
 
 def scores_of(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -27,7 +27,7 @@ from langmem_dspy.optimizers.lesson_search import LessonSearch
 from langmem_dspy.optimizers.metrics import Metric, MetricFunction
 from langmem_dspy.optimizers.parts import checked_change, read_parts
 from langmem_dspy.optimizers.progress import default_listeners
-from langmem_dspy.optimizers.prompts import Prompt, held_resources, outline, read_prompts, with_prompts
+from langmem_dspy.optimizers.prompts import Prompt, held_resources, outline, read_prompts, task_models, with_prompts
 from langmem_dspy.optimizers.rollouts import RolloutRunner, example_ids
 from langmem_dspy.optimizers.run import Run, Task
 from langmem_dspy.replies import as_lm
@@ -171,8 +171,7 @@ class PromptOptimizer(Teleprompter):
             )
         models = {"reflection": as_lm(self.reflection_lm).model}
         if self.metric is not None:
-            own = {predictor.lm for predictor in student.predictors()}
-            models["task"] = ", ".join(sorted({(lm or as_lm(None)).model for lm in own}))
+            models["task"] = task_models(student)
         judged_on = trainset if valset is None else valset
         return Task(
             optimizer=type(self).__name__,

@@ -35,6 +35,7 @@ from langmem_dspy.services.metrics import Metrics
 from langmem_dspy.services.models import Models
 from langmem_dspy.services.openapi import openapi, operation_id
 from langmem_dspy.services.registry import served_graphs, warm
+from langmem_dspy.services.run import OPEN
 from langmem_dspy.services.runs import Runs
 from langmem_dspy.services.threads import Threads
 from langmem_dspy.services.wire import Refused, refusal, time_text, told_of
@@ -105,6 +106,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(ledger.close)
 
 
+_NO_THREAD = "NOT EXISTS (SELECT 1 FROM threads AS t WHERE t.tenant = {0}.tenant AND t.id = {0}.thread)"
+
+
 async def _sweep(ledger: Ledger) -> None:
     """Forget runs and threads whose time is over."""
     while True:
@@ -113,11 +117,8 @@ async def _sweep(ledger: Ledger) -> None:
         await ledger.write(
             ("DELETE FROM runs WHERE expires < ?", (now,)),
             ("DELETE FROM threads WHERE expires < ?", (now,)),
-            (
-                "DELETE FROM states WHERE NOT EXISTS "
-                "(SELECT 1 FROM threads AS t WHERE t.tenant = states.tenant AND t.id = states.thread)",
-                (),
-            ),
+            (f"DELETE FROM states WHERE {_NO_THREAD.format('states')}", ()),
+            (f"DELETE FROM runs WHERE NOT stateless AND status NOT IN {OPEN} AND {_NO_THREAD.format('runs')}", ()),
             soon=True,
         )
 

@@ -53,11 +53,3 @@ def graph_of(request: Request, assistant: str) -> Graph:
     if graph is None:
         raise Refused(404, f"there is no assistant {assistant[:100]!r}; this server has {', '.join(graphs)}")
     return graph
-
-
-def uuid_text(value: Any, name: str) -> str:
-    """An id that a caller sent in a body, in its one spelling. Raises `Refused`."""
-    try:
-        return str(uuid.UUID(value))
-    except (ValueError, AttributeError, TypeError):
-        raise Refused(422, f"{name} is a UUID") from None

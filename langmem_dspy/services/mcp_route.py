@@ -29,7 +29,7 @@ class McpRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if find_spec("mcp") is None:
             raise Refused(422, "this server was installed without MCP: pip install 'langmem-dspy[mcp]'")
-        if self._starting is None:
+        if self._starting is None or _failed(self._starting):
             self._starting = asyncio.create_task(self._start())
         # One caller going away must not undo what others wait for.
         endpoint = await asyncio.shield(self._starting)
@@ -42,9 +42,9 @@ class McpRoute:
 
     async def _start(self) -> McpEndpoint:
         endpoint = await asyncio.to_thread(self._load)
-        ready = asyncio.Event()
+        ready = asyncio.get_running_loop().create_future()
         self._running = asyncio.create_task(self._run(endpoint, ready))
-        await ready.wait()
+        await ready
         return endpoint
 
     def _load(self) -> McpEndpoint:
@@ -54,7 +54,17 @@ class McpRoute:
         offer = Offer(model=self._models.find(None))
         return asgi_app(self._store, offer, seconds=self._limits.run_seconds, body_bytes=self._limits.body_bytes)
 
-    async def _run(self, endpoint: McpEndpoint, ready: asyncio.Event) -> None:
-        async with endpoint.running():
-            ready.set()
-            await self._stopping.wait()
+    async def _run(self, endpoint: McpEndpoint, ready: asyncio.Future[None]) -> None:
+        try:
+            async with endpoint.running():
+                ready.set_result(None)
+                await self._stopping.wait()
+        except Exception as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+
+def _failed(task: asyncio.Task[McpEndpoint]) -> bool:
+    """Whether it is over, and the next request may try again."""
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -21,7 +21,7 @@ from langmem_dspy.services.handling import (
 )
 from langmem_dspy.services.run import MODES, Run
 from langmem_dspy.services.runs import configurable
-from langmem_dspy.services.wire import Refused, answer, checked, only, read, read_json
+from langmem_dspy.services.wire import Refused, answer, checked, only, read, read_json, uuid_text
 
 router = APIRouter(tags=["runs"])
 
@@ -83,10 +83,12 @@ async def cancel_runs(request: Request, action: Action = "interrupt") -> Respons
     body = await read(request, CancelRuns)
     if (body.thread_id is None or not body.run_ids) and body.status is None:
         raise Refused(422, "say which runs: thread_id and run_ids, or a status")
+    thread = None if body.thread_id is None else uuid_text(body.thread_id, "thread_id")
+    wanted = None if body.run_ids is None else {uuid_text(one, "run_ids") for one in body.run_ids}
     runs = runs_of(request)
     for run in runs.open_of(tenant_of(request)):
-        named = body.run_ids is None or run.id in body.run_ids
-        if named and body.thread_id in (None, run.thread) and body.status in (None, "all", run.status):
+        named = wanted is None or run.id in wanted
+        if named and thread in (None, run.thread) and body.status in (None, "all", run.status):
             runs.cancel(run, rollback=action == "rollback")
     return Response(status_code=204)
 

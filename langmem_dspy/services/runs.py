@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from langmem_dspy.errors import InputError
+from langmem_dspy.errors import InputError, StoreError
 from langmem_dspy.records import Store
 from langmem_dspy.services.auth import ScopedStore, Tenant
 from langmem_dspy.services.calls import Calls
@@ -231,7 +231,12 @@ class Runs:
             statements += self.threads.after_run(run, status, answer, busy=bool(siblings))
         written = self.ledger.write(*statements, soon=run.stateless)
         if not run.stateless:
-            await written  # who waited for the run may read the thread next
+            try:
+                await written  # who waited for the run may read the thread next
+            except StoreError as error:
+                # Who waits must hear of it: what is not kept has not succeeded. A restart finds it under way.
+                status, told_instead = self._failed(run, error, None)
+                run.result = dumps(told_instead)
         self._of_tenant -= Counter({run.tenant: 1})  # drops those at 0
         self.ended[run.graph, status] += 1
         run.status = status

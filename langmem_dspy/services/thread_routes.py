@@ -19,9 +19,9 @@ from langmem_dspy.services.bodies import (
     UpdateState,
     UpdateThread,
 )
-from langmem_dspy.services.handling import Select, ThreadId, runs_of, takes, tenant_of, threads_of, uuid_text
+from langmem_dspy.services.handling import Select, ThreadId, runs_of, takes, tenant_of, threads_of
 from langmem_dspy.services.threads import state_view, ttl_view, view
-from langmem_dspy.services.wire import Refused, answer, only, paged, read
+from langmem_dspy.services.wire import Refused, answer, only, paged, read, uuid_text
 
 router = APIRouter(prefix="/threads", tags=["threads"])
 
@@ -165,6 +165,8 @@ def _state(request: Request, thread_id: uuid.UUID, checkpoint: Any, select: list
 
 async def _end_runs(request: Request, threads: list[str]) -> None:
     runs = runs_of(request)
-    for run in [run for run in runs.open_of(tenant_of(request)) if run.thread in threads]:
+    ending = [run for run in runs.open_of(tenant_of(request)) if run.thread in threads]
+    for run in ending:  # all of them before any has ended, or the next in line would begin
         runs.cancel(run)
+    for run in ending:
         await run.done.wait()

@@ -14,7 +14,7 @@ from langmem_dspy.services.auth import Tenant
 from langmem_dspy.services.bodies import CountThreads, CreateThread, SearchThreads, Ttl
 from langmem_dspy.services.ledger import Ledger, Statement
 from langmem_dspy.services.run import Run
-from langmem_dspy.services.wire import Refused, dumps, time_text
+from langmem_dspy.services.wire import Refused, dumps, time_text, uuid_text
 
 _INSERT = (
     "INSERT INTO threads (tenant, id, created, updated, metadata, vals, status, expires) "
@@ -69,7 +69,7 @@ class Threads:
         order, way = _ORDERS.get(body.sort_by or "", "updated"), "ASC" if body.sort_order == "asc" else "DESC"
         found = self._matching(tenant, body, f"{order} {way}, id")
         if body.ids is not None:
-            wanted = set(body.ids)
+            wanted = {uuid_text(one, "ids") for one in body.ids}
             found = [row for row in found if row["id"] in wanted]
         return found
 

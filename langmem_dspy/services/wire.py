@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -143,3 +144,11 @@ def only(document: dict[str, Any], fields: list[str] | None) -> dict[str, Any]:
     if unknown := sorted(set(fields) - set(document)):
         raise InputError(f"select knows {', '.join(document)}; got {', '.join(unknown)[:100]}")
     return {name: document[name] for name in fields}
+
+
+def uuid_text(value: Any, name: str) -> str:
+    """An id that a caller sent in a body, in its one spelling. Raises `Refused`."""
+    try:
+        return str(uuid.UUID(value))
+    except (ValueError, AttributeError, TypeError):
+        raise Refused(422, f"{name} is a UUID") from None

@@ -113,8 +113,7 @@ class Journal:
             ) from error
 
     def _check(self, recorded: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-        differing = sorted(k for k in {*recorded, *identity} if recorded.get(k) != identity.get(k))
-        if differing:
+        if differing := differing_keys(recorded, identity):
             raise JournalError(
                 f"{self.folder} holds the journal of another run: {', '.join(differing)} differ; "
                 "give this run its own log_dir, or remove that folder"
@@ -138,6 +137,11 @@ class Journal:
                 with suppress(OSError):
                     self._file.truncate(before)  # half a line must not be followed by others
                 raise self._broken from error
+
+
+def differing_keys(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """What of two identities is not the same, in alphabetical order."""
+    return sorted(key for key in {*recorded, *given} if recorded.get(key) != given.get(key))
 
 
 def _key(role: Role, request: Request) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from langmem_dspy.errors import InputError, JournalError
+from langmem_dspy.optimizers.journal import differing_keys
 from langmem_dspy.optimizers.lessons import Ledger, Lesson
 from langmem_dspy.optimizers.observations import Observation, RegressionSet, from_json, to_json
 from langmem_dspy.usage import Budget, Usage
@@ -117,7 +118,7 @@ class OnlineState:
             if known is None:
                 connection.execute("INSERT INTO facts VALUES ('identity', ?)", [json.dumps(plain)])
                 _put(connection, Memory(uuid4().hex[:16]), base)
-            elif differing := _differing(json.loads(known[0]), plain):
+            elif differing := differing_keys(json.loads(known[0]), plain):
                 raise InputError(
                     f"{self.folder} holds what was learned for another program: {', '.join(differing)} differ; give "
                     "this one its own path, or the prompts it had"
@@ -223,7 +224,3 @@ def _put(connection: sqlite3.Connection, memory: Memory, version: PromptVersion 
 def _version(text: str) -> PromptVersion:
     version = PromptVersion(**json.loads(text))
     return replace(version, lessons=tuple(version.lessons))
-
-
-def _differing(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    return sorted(key for key in {*recorded, *given} if recorded.get(key) != given.get(key))

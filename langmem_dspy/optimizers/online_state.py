@@ -140,7 +140,9 @@ class OnlineState:
         return Memory.from_json(self._all("SELECT value FROM facts WHERE name = 'memory'")[0][0])
 
     def champion(self) -> PromptVersion:
-        return self.version(self.memory().champion)
+        # Every live run asks for it: all lessons ever learned are not read for one number.
+        in_use = "SELECT json_extract(value, '$.champion') FROM facts WHERE name = 'memory'"
+        return _version(self._all(f"SELECT value FROM versions WHERE number = ({in_use})")[0][0])
 
     def versions(self) -> list[PromptVersion]:
         return [_version(text) for (text,) in self._all("SELECT value FROM versions ORDER BY number")]

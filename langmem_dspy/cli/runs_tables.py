@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -78,7 +79,7 @@ def story(run: LoggedRun, most: int) -> Iterator[RenderableType]:
     held_out = history.held_out
     unseen = f"; held-out {_score(held_out['before'])} → {_score(held_out['after'])}" if held_out else ""
     scores = f"{_score(history.score_before)} → [bold]{_score(history.score_after)}[/]"
-    yield f"[bold]{run.name}[/]  {run.mlflow_run}\nvalidation {scores}{unseen}"
+    yield f"[bold]{escape(run.name)}[/]  {run.mlflow_run}\nvalidation {scores}{unseen}"
     yield _steps(run)
     if results is not None and results.lessons:
         yield _lessons(run)
@@ -99,7 +100,7 @@ def cell_table(run: LoggedRun) -> Iterator[RenderableType]:
     """A cell with its config and figures, or an experiment with its cells."""
     if run.tags.get("simulated") == "yes":
         yield SIMULATED
-    yield f"[bold]{run.name}[/]  {run.mlflow_run}  {run.status.lower()}"
+    yield f"[bold]{escape(run.name)}[/]  {run.mlflow_run}  {run.status.lower()}"
     table = _table("given", "", left=("given", ""))
     for name, value in run.params.items():
         table.add_row(name, Text(_cut(value)))
@@ -111,7 +112,7 @@ def cell_table(run: LoggedRun) -> Iterator[RenderableType]:
         else figure_table([run, *below][: 1 + min(len(below), 6)])
     )
     if below:
-        yield "Below it:\n" + "\n".join(f"  {one.mlflow_run[:8]}  {one.name}" for one in below)
+        yield "Below it:\n" + "\n".join(f"  {one.mlflow_run[:8]}  {escape(one.name)}" for one in below)
 
 
 def prompt_diff(before: Mapping[str, str], run: LoggedRun) -> Iterator[RenderableType]:
@@ -120,11 +121,11 @@ def prompt_diff(before: Mapping[str, str], run: LoggedRun) -> Iterator[Renderabl
     changed = [name for name in after if before.get(name, "") != after[name]]
     for name in changed:
         origins = {origin.line: origin for origin in run.results.why(name)}
-        yield f"[bold]{name}[/]"
+        yield f"[bold]{escape(name)}[/]"
         yield line_diff(before.get(name, ""), after[name], origins)
     kept = [name for name in after if name not in changed]
     if kept:
-        yield f"[dim]Unchanged: {', '.join(kept)}.[/]"
+        yield f"[dim]Unchanged: {escape(', '.join(kept))}.[/]"
 
 
 def line_diff(before: str, after: str, origins: Mapping[str, Origin]) -> Text:
@@ -168,7 +169,9 @@ def _examples(run: LoggedRun, most: int) -> Iterator[RenderableType]:
         said = ", ".join(f"{counts.get(change, 0)} {change}" for change in ("broken", "fixed", "same"))
         yield f"[bold]Examples, {split}[/]: {said}"
         lost = some[some["change"] == "broken"].head(most).to_dict("records")
-        yield from (f"  [red]{row['example']}[/] {_score(row['before'])} → {_score(row['after'])}" for row in lost)
+        yield from (
+            f"  [red]{escape(row['example'])}[/] {_score(row['before'])} → {_score(row['after'])}" for row in lost
+        )
 
 
 def _table(*head: str, caption: str | None = None, left: Sequence[str] = ()) -> Table:

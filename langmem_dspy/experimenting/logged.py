@@ -119,6 +119,8 @@ class Logged:
     def _try(self, work: Callable[[], object]) -> None:
         if self._failed:
             return
+        from rich.markup import escape
+
         from langmem_dspy.tracking.stores import hushed
 
         try:
@@ -126,7 +128,7 @@ class Logged:
                 work()
         except Exception as error:  # noqa: BLE001 - whatever ails the store, the experiment must not suffer
             self._failed = True
-            self._say(f"[yellow]MLflow: {type(error).__name__}: {error}[/]")
+            self._say(f"[yellow]MLflow: {type(error).__name__}: {escape(str(error))}[/]")
 
     def _say(self, line: str) -> None:
         if self.running.console is not None:

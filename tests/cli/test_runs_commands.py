@@ -218,6 +218,23 @@ def test_a_dead_server_never_ends_an_experiment(measured, tmp_path, monkeypatch)
     assert outcome.run_id is None and len(outcome.cells) == 1
 
 
+def test_what_ails_a_store_is_said_word_for_word_and_never_ends_an_experiment(measured, tmp_path, monkeypatch):
+    from rich.console import Console
+
+    from langmem_dspy.experimenting.loading import load_experiment
+    from langmem_dspy.tracking.cells import CellLog
+
+    def fails(*_, **__):
+        raise ValueError("what stands in [/brackets] is no markup")
+
+    monkeypatch.setattr(CellLog, "cell", fails)
+    shutil.copy(measured / "toy.py", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    console = Console(record=True, width=200)
+    outcome = load_experiment(tmp_path / "toy.py").run(variants=["untuned"], console=console)
+    assert len(outcome.cells) == 1 and "what stands in [/brackets]" in console.export_text()
+
+
 def test_doctor_finds_all_well_and_touches_nothing(cli, tmp_path):
     said = cli("doctor")
     assert said.code == 0 and "simulation answers" in said.out

@@ -17,7 +17,7 @@ from langmem_dspy.tracking.cells import CELL_FILE, CELL_TAG, EXPERIMENT_TAG, PAR
 from langmem_dspy.tracking.history import RunHistory
 from langmem_dspy.tracking.measures import RUN_ID_TAG
 from langmem_dspy.tracking.spool import EVENTS
-from langmem_dspy.tracking.stores import TrackingStore, resolve_store
+from langmem_dspy.tracking.stores import TrackingStore, pages, resolve_store, runs_where
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +134,7 @@ class LoggedRun:
     def below(self) -> list[LoggedRun]:
         """The runs nested directly in this one, the oldest first."""
         condition = f"tags.`{PARENT_TAG}` = '{self.mlflow_run}'"
-        found = self._client.search_runs([self.run.info.experiment_id], condition, max_results=1000)
+        found = runs_where(self._client, self.run.info.experiment_id, condition)
         return [LoggedRun(self.store, self._client, run) for run in reversed(found)]
 
     def report(self, to: Path) -> Path:
@@ -186,7 +186,8 @@ def read_runs(runs: list[str], *, tracking_uri: str | os.PathLike[str] | None = 
     store = resolve_store(tracking_uri)
     store.check_made()
     client = store.client()
-    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = pages(lambda token: client.search_experiments(page_token=token))
+    everywhere = [experiment.experiment_id for page in found for experiment in page]
     return [LoggedRun(store, client, _find(client, store, everywhere, run.strip())) for run in runs]
 
 

@@ -24,7 +24,7 @@ from langmem_dspy.optimizers.peers import GEPA
 from langmem_dspy.optimizers.progress import comparison_progress
 from langmem_dspy.optimizers.prompts import kept_verbatim, with_prompts
 from langmem_dspy.optimizers.results import DetailedResults
-from langmem_dspy.optimizers.rollouts import evaluate, example_ids
+from langmem_dspy.optimizers.rollouts import by_id, evaluate
 from langmem_dspy.optimizers.run import scores_of
 from langmem_dspy.replies import as_lm
 from langmem_dspy.usage import Budget
@@ -162,7 +162,7 @@ def _chosen(optimizers: Any) -> Mapping[str, Callable[[Settings], Compiler]]:
 
 
 def _held_out(problem: Posed, program: dspy.Module, num_threads: int | None) -> dict[str, float]:
-    examples = dict(zip(example_ids(problem.testset), problem.testset, strict=True))
+    examples = by_id(problem.testset)
     return scores_of(evaluate(program, examples, Metric(problem.metric), num_threads or 8))
 
 

@@ -17,7 +17,7 @@ from langmem_dspy.metered_lm import MeteredLM
 from langmem_dspy.optimizers.metrics import Metric, MetricFunction
 from langmem_dspy.optimizers.prompts import held_resources, read_prompts, with_prompts
 from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
-from langmem_dspy.optimizers.rollouts import evaluate, example_ids
+from langmem_dspy.optimizers.rollouts import by_id, evaluate
 from langmem_dspy.optimizers.run import Run, Task, scores_of
 from langmem_dspy.replies import as_lm
 from langmem_dspy.usage import Budget, Meter
@@ -57,7 +57,7 @@ class GEPA(Teleprompter):
         task_lm = as_lm(None)
         reflection_lm = as_lm(self.reflection_lm)
         models = {"task": task_lm.model, "reflection": reflection_lm.model}
-        train, val = (dict(zip(example_ids(split), split, strict=True)) for split in (trainset, valset))
+        train, val = map(by_id, (trainset, valset))
         run = Run(
             Task("GEPA", self.get_params(), train, val, prompts, models),
             Meter(self.budget),

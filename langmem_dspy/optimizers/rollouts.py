@@ -85,15 +85,15 @@ class Recorder(BaseCallback):
         return calls if name is None else [call for call in calls if self._predictors[id(call[0])][0] == name]
 
 
-def example_ids(examples: Sequence[dspy.Example]) -> list[str]:
-    """A short, stable name for each example, by content; the same content again gets a counter."""
+def by_id(examples: Sequence[dspy.Example]) -> dict[str, dspy.Example]:
+    """The examples, each by a short, stable name of its content; the same content again gets a counter."""
     seen: dict[str, int] = {}
-    ids = []
+    named = {}
     for example in examples:
         digest = hashlib.sha256(json.dumps(example.toDict(), sort_keys=True, default=str).encode()).hexdigest()[:8]
         seen[digest] = seen.get(digest, 0) + 1
-        ids.append(digest if seen[digest] == 1 else f"{digest}-{seen[digest]}")
-    return ids
+        named[digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"] = example
+    return named
 
 
 class RolloutRunner:

@@ -28,7 +28,7 @@ from langmem_dspy.optimizers.metrics import Metric, MetricFunction
 from langmem_dspy.optimizers.parts import checked_change, read_parts
 from langmem_dspy.optimizers.progress import default_listeners
 from langmem_dspy.optimizers.prompts import Prompt, held_resources, outline, read_prompts, task_models, with_prompts
-from langmem_dspy.optimizers.rollouts import RolloutRunner, example_ids
+from langmem_dspy.optimizers.rollouts import RolloutRunner, by_id
 from langmem_dspy.optimizers.run import Run, Task
 from langmem_dspy.replies import as_lm
 from langmem_dspy.usage import Budget, Meter
@@ -176,8 +176,8 @@ class PromptOptimizer(Teleprompter):
         return Task(
             optimizer=type(self).__name__,
             settings=self.get_params(),
-            trainset=dict(zip(example_ids(trainset), trainset, strict=True)),
-            valset=dict(zip(example_ids(judged_on), judged_on, strict=True)),
+            trainset=by_id(trainset),
+            valset=by_id(judged_on),
             prompts={prompt["name"]: prompt["prompt"] for prompt in prompts},
             models=models,
         )

@@ -12,8 +12,9 @@ import dspy
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.optimizers.metrics import read_judgement
-from langmem_dspy.optimizers.rollouts import example_ids
-from langmem_dspy.simulation import is_simulated
+from langmem_dspy.optimizers.prompts import task_models
+from langmem_dspy.optimizers.rollouts import by_id
+from langmem_dspy.optimizers.run import are_simulated
 from langmem_dspy.tracking.stores import resolve_experiment, resolve_store
 
 if TYPE_CHECKING:
@@ -60,28 +61,30 @@ def evaluate(
     """
     if not programs or not examples:
         raise InputError(f"evaluate needs programs and examples, got {len(programs)} and {len(examples)}")
-    os.environ.setdefault(
-        "LITELLM_LOCAL_MODEL_COST_MAP", "True"
-    )  # MLflow's judges load LiteLLM, which would go and fetch it
+    # MLflow's judges load LiteLLM, which would go and fetch its prices.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import mlflow
 
-    store, name = resolve_store(tracking_uri), resolve_experiment(experiment)
+    store = resolve_store(tracking_uri)
     store.check()
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(store.uri)
     try:
-        experiment_id = store.experiment_id(store.client(), name)
-        judged = {
-            title: _evaluated(title, program, examples, metric, experiment_id) for title, program in programs.items()
-        }
+        experiment_id = store.experiment_id(store.client(), resolve_experiment(experiment))
+        golds = by_id(examples)
+        judged = {name: _evaluated(name, program, golds, metric, experiment_id) for name, program in programs.items()}
     finally:
         mlflow.set_tracking_uri(before)
-    scores = _frame(examples, {title: scores for title, (_, scores) in judged.items()})
-    return Evaluated(scores, {title: run for title, (run, _) in judged.items()}, experiment_id, store.uri)
+    scores = _frame(list(golds), {name: scores for name, (_, scores) in judged.items()})
+    return Evaluated(scores, {name: run for name, (run, _) in judged.items()}, experiment_id, store.uri)
 
 
 def _evaluated(
-    title: str, program: dspy.Module, examples: Sequence[dspy.Example], metric: Callable[..., Any], experiment_id: str
+    title: str,
+    program: dspy.Module,
+    golds: Mapping[str, dspy.Example],
+    metric: Callable[..., Any],
+    experiment_id: str,
 ) -> tuple[str, list[float]]:
     """The run, and the score of each example."""
     import mlflow
@@ -89,8 +92,6 @@ def _evaluated(
     from mlflow.genai.scorers import scorer
 
     scores: dict[str, float] = {}
-    ids = example_ids(examples)
-    golds = dict(zip(ids, examples, strict=True))
     around = contextvars.copy_context()  # MLflow's threads know nothing of `dspy.context`
 
     @scorer(name="score")
@@ -112,18 +113,18 @@ def _evaluated(
         {"inputs": gold.inputs().toDict(), "expectations": {**gold.labels().toDict(), "example": example}}
         for example, gold in golds.items()
     ]
-    models = {lm.model for p in program.predictors() if (lm := p.lm or dspy.settings.lm) is not None}
-    tags = {"models": ", ".join(sorted(models)), "simulated": "yes" if any(map(is_simulated, models)) else "no"}
+    models = {"task": task_models(program)}
+    tags = {"models": models["task"], "simulated": "yes" if are_simulated(models) else "no"}
     with mlflow.start_run(experiment_id=experiment_id, run_name=title, tags=tags) as run:
         mlflow.genai.evaluate(data=data, scorers=[score], predict_fn=predict)
     # A program that raised on an example has no output to judge.
-    return run.info.run_id, [scores.get(example, 0.0) for example in ids]
+    return run.info.run_id, [scores.get(example, 0.0) for example in golds]
 
 
-def _frame(examples: Sequence[dspy.Example], scores: Mapping[str, list[float]]) -> pd.DataFrame:
+def _frame(ids: Sequence[str], scores: Mapping[str, list[float]]) -> pd.DataFrame:
     import pandas as pd
 
-    frame = pd.DataFrame({"example": example_ids(examples), **scores})
+    frame = pd.DataFrame({"example": ids, **scores})
     names = list(scores)
     frame["change"] = frame[names[-1]] - frame[names[0]]
     return frame.sort_values("change", kind="stable").reset_index(drop=True)

@@ -17,7 +17,7 @@ from langmem_dspy.optimizers.counterfactual import CounterfactualCredit
 from langmem_dspy.optimizers.credit import CreditAssigner, TraceCredit
 from langmem_dspy.optimizers.interventions import RunInterventions
 from langmem_dspy.optimizers.metrics import Metric
-from langmem_dspy.optimizers.rollouts import RolloutRunner, example_ids
+from langmem_dspy.optimizers.rollouts import RolloutRunner, by_id
 from langmem_dspy.optimizers.run import Run, Task
 from langmem_dspy.usage import Meter
 
@@ -53,7 +53,7 @@ def all_right(gold, pred, trace=None):
 def interventions_in(k: int, guilty: int, *, labels: bool) -> tuple[RunInterventions, Run, list]:
     known = {"gold": {f"field{i}": "right" for i in range(k)}} if labels else {}
     examples = [dspy.Example(question=f"q{n}", **known).with_inputs("question") for n in range(2)]
-    train = dict(zip(example_ids(examples), examples, strict=True))
+    train = by_id(examples)
     program, meter = Chain(k), Meter(Budget())
     prompts = {name: p.signature.instructions for name, p in program.named_predictors()}
     task = Task("test", {}, train, train, prompts, {})

@@ -15,7 +15,7 @@ import dspy
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.optimizers.counterfactual import CounterfactualCredit
-from langmem_dspy.optimizers.credit import Blame, CreditAssigner, TraceCredit, blame_by_trace, merged
+from langmem_dspy.optimizers.credit import Blame, Credit, CreditAssigner, TraceCredit, blame_by_trace, merged
 from langmem_dspy.optimizers.interventions import Interventions
 from langmem_dspy.optimizers.prompts import as_prompts
 from langmem_dspy.optimizers.trajectories import read_trajectories
@@ -77,7 +77,7 @@ class ChosenCredit(dspy.Module):
         traced, unclear = blame_by_trace(read, names)
         if not unclear or interventions is None:
             rest = TraceCredit()(prompts=prompts, trajectories=unclear)
-            return dspy.Prediction(blame=merged([*traced, *rest.blame], read, names), dropped=[])
+            return Credit(blame=merged([*traced, *rest.blame], read, names), dropped=[])
         way = max(self._ways, key=lambda known: known.worth)
         before = interventions.lm_calls()
         given = {"outline": outline} if way.assign is self.model else {"interventions": interventions}
@@ -86,7 +86,7 @@ class ChosenCredit(dspy.Module):
         way.calls += interventions.lm_calls() - before
         way.asked += len(unclear)
         way.told += way.confidence * sum(0 < _blamed(blame, t.id) < len(names) for t in unclear)
-        return dspy.Prediction(blame=merged([*traced, *blame], read, names), dropped=answer.dropped)
+        return Credit(blame=merged([*traced, *blame], read, names), dropped=answer.dropped)
 
 
 def _blamed(blame: Sequence[Blame], trajectory_id: str) -> int:

@@ -13,7 +13,7 @@ import dspy
 
 from langmem_dspy.errors import ReplyError
 from langmem_dspy.messages import escape
-from langmem_dspy.optimizers.credit import Blame, blame_by_trace, merged, took_part
+from langmem_dspy.optimizers.credit import Blame, Credit, blame_by_trace, merged, took_part
 from langmem_dspy.optimizers.interventions import Interventions, Outputs
 from langmem_dspy.optimizers.prompts import Prompt, as_prompts
 from langmem_dspy.optimizers.trajectories import Step, Trajectory, read_trajectories
@@ -61,7 +61,7 @@ class CounterfactualCredit(dspy.Module):
             found = [] if interventions is None else self._found(named, trajectory, interventions)
             blame += found or took_part([trajectory], list(named))
             undecided += [] if found else [trajectory.id]
-        return dspy.Prediction(blame=merged(blame, read, list(named)), dropped=[], undecided=undecided)
+        return Credit(blame=merged(blame, read, list(named)), dropped=[], undecided=undecided)
 
     def _found(self, prompts: dict[str, Prompt], trajectory: Trajectory, interventions: Interventions) -> list[Blame]:
         first: dict[str, Step] = {}

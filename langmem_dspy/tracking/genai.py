@@ -73,7 +73,7 @@ class LangMemPromptOptimizer(BasePromptOptimizer):
         self.last_results = results
         if enable_tracking:
             mlflow.log_text(results.diff(), "prompts.diff")
-            mlflow.log_dict(json.loads(json.dumps(results.to_dict(), default=str)), "detailed_results.json")
+            mlflow.log_text(json.dumps(results.to_dict(), default=str), "detailed_results.json")
         return PromptOptimizerOutput(
             optimized_prompts={name: results.best.prompts[part] for name, part in application.parts.items()},
             initial_eval_score=results.baseline.score,

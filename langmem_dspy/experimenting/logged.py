@@ -108,7 +108,9 @@ class Logged:
             return
         with tempfile.TemporaryDirectory(prefix="langmem-dspy-") as folder:
             self._outcome.save(folder)
-            shutil.copyfile(self.running.experiment.source, Path(folder) / self.running.experiment.source.name)
+            for name, path in self.running.sources.items():
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, Path(folder) / name)
             record = {"experiment": self.name, "cells": [found.key for found in self._outcome.cells]}
             (Path(folder) / OUTCOME_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
             self._log.end(status, self._outcome.means(), tags, Path(folder))

@@ -56,18 +56,16 @@ class Replayed:
     def __rich__(self) -> RenderableType:
         from rich.markup import escape
 
-        who = f"{self.then.experiment}, {self.then.said}"
+        who = escape(f"{self.then.experiment}, {self.then.said}")
         files = f", {len(self.then.files)} files byte by byte" if self.then.files else ""
         figures = len([name for name in self.then.row if name not in self.measured])
         if self.equal:
             lines = [f"[green]equal[/]    {who}: {figures} figures{files}"]
         else:
             lines = [f"[red]differs[/]  {who}:"]
-            lines += [
-                f"  {name}: {escape(_short(a))} then, {escape(_short(b))} now" for name, (a, b) in self.changed.items()
-            ]
+            lines += [escape(f"  {name}: {_short(a)} then, {_short(b)} now") for name, (a, b) in self.changed.items()]
         lines += [
-            f"  [yellow]{name} was {_short(a)[:12]}, is {_short(b)[:12]}[/]"
+            f"  [yellow]{escape(f'{name} was {_short(a)[:12]}, is {_short(b)[:12]}')}[/]"
             for name, (a, b) in self.surroundings.items()
         ]
         return "\n".join(lines)
@@ -114,8 +112,8 @@ def _source(then: Found) -> Path:
     source = Path(then.source)
     if not source.exists():
         raise InputError(
-            f"{source}, where {then.experiment} was written, is not there; its text is among the artifacts of the "
-            "experiment's run: give a copy of it with --file"
+            f"{source}, where {then.experiment} was written, is not there; its text, and that of what it "
+            "imports, is among the artifacts of the experiment's run: give a copy of it with --file"
         )
     return source
 

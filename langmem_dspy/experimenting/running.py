@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import time
@@ -20,6 +19,7 @@ from langmem_dspy.experimenting.configs import files_digest, models_of, to_json
 from langmem_dspy.experimenting.keeping import DEFAULT_FOLDER, Kept, digests
 from langmem_dspy.experimenting.logged import Logged
 from langmem_dspy.experimenting.outcomes import Outcome
+from langmem_dspy.experimenting.sources import digest_of, local_sources
 from langmem_dspy.experimenting.varying import Plan
 from langmem_dspy.optimizers.progress import comparison_progress
 
@@ -59,8 +59,8 @@ class Running(Generic[C]):
         self.kept = Kept(Path(folder) if folder is not None else DEFAULT_FOLDER, experiment.name)
         self.models = models_of(plan.configs[0][1])
         self.simulated = self.models is not None and self.models.simulated
-        self.source = experiment.source.read_text(encoding="utf-8")
-        self.versions = {**versions(simulated=self.simulated), "code": hashlib.sha256(self.source.encode()).hexdigest()}
+        self.sources = local_sources(experiment.source)
+        self.versions = {**versions(simulated=self.simulated), "code": digest_of(self.sources)}
         self.tasks = list(self._tasks())
         self.track, self.tracking_uri = track, tracking_uri
 

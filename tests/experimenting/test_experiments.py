@@ -12,6 +12,7 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.experimenting import Cell, experiment
 from langmem_dspy.experimenting.configs import from_json, replaced, to_json
 from langmem_dspy.experimenting.loading import load_experiment
+from langmem_dspy.experimenting.sources import digest_of, local_sources
 
 
 def measured() -> list[str]:
@@ -172,3 +173,41 @@ def test_table_curves_and_plot_are_files(toy_file):
     table = Path("out/table.md").read_text()
     assert "plain (baseline)" in table and "says nothing about real models" in table
     assert Path("out/plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("where", ["measures.py", "toolbox/measures.py", "toolbox/run_apart.py"])
+def test_a_cell_is_measured_again_where_code_beside_it_has_changed(toy_file, where):
+    """`toolbox` is imported from inside a function, and runs its other file as a script."""
+    name = where.removesuffix(".py").replace("/", ".").replace("run_apart", "measures")
+    toy_file.write_text(
+        toy_file.read_text().replace("    calls = Path", f"    from {name} import GAIN\n\n    calls = Path")
+    )
+    for written in {where, f"{name.replace('.', '/')}.py"}:
+        (toy_file.parent / written).parent.mkdir(exist_ok=True)
+        (toy_file.parent / written).write_text("GAIN = 1\n")
+    untracked(toy_file)
+    untracked(toy_file)
+    assert len(measured()) == 4
+    (toy_file.parent / where).write_text("GAIN = 2\n")
+    untracked(toy_file)
+    assert len(measured()) == 8
+
+
+def test_code_that_the_experiment_does_not_import_changes_nothing(toy_file):
+    untracked(toy_file)
+    for name in ("another.py", ".hidden.py"):
+        toy_file.with_name(name).write_text("x = 1")
+    untracked(toy_file)
+    assert len(measured()) == 4
+
+
+def test_modules_that_import_each_other_and_files_that_do_not_parse_are_read_once(tmp_path):
+    (tmp_path / "tools").mkdir()
+    for name, text in {
+        "a.py": "import b, tools",
+        "b.py": "import a, json, numpy",
+        "tools/c.py": "this is no Python",
+    }.items():
+        (tmp_path / name).write_text(text)
+    assert list(local_sources(tmp_path / "a.py")) == ["a.py", "b.py", "tools/c.py"]
+    assert digest_of({"x": tmp_path / "a.py"}) != digest_of({"y": tmp_path / "a.py"})

@@ -1,0 +1,83 @@
+"""The code that decides an experiment's figures: its own file, and what it imports that nobody installed."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+_COUNTED_BY_VERSION = "langmem_dspy"
+
+
+def local_sources(file: Path) -> dict[str, Path]:
+    """The Python files that `file` stands on, itself first, by the names they have in the folder of their import.
+
+    Imports are read, not run, those inside functions too. A module is looked for beside the file, then where this
+    Python imports from apart from its library and installed packages. A folder counts as a whole, since what is
+    imported from it may run the others as scripts. What other code reads by path is not seen: name it in the config.
+    """
+    file = file.absolute()
+    roots = [file.parent, *_folders_of_own_code()]
+    found = {file.name: file}
+    waiting, looked_up = [file], {_COUNTED_BY_VERSION, *sys.builtin_module_names}
+    while waiting:
+        for name in _imported(waiting.pop()):
+            if name in looked_up:
+                continue
+            looked_up.add(name)
+            fresh = {known: path for known, path in _files_of(name, roots).items() if path not in found.values()}
+            found |= fresh
+            waiting += fresh.values()
+    return found
+
+
+def digest_of(sources: Mapping[str, Path]) -> str:
+    """SHA-256 over names and contents."""
+    digest = hashlib.sha256()
+    for name in sorted(sources):
+        content = sources[name].read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _imported(file: Path) -> Iterator[str]:
+    """The first part of the name of every module that a file imports from elsewhere than its own folder's package."""
+    try:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+    except SyntaxError:  # a file of a folder that nothing imports; its content counts all the same
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def _files_of(name: str, roots: list[Path]) -> dict[str, Path]:
+    for root in roots:
+        if (folder := root / name).is_dir() and (files := _python_files(folder)):
+            return {path.relative_to(root).as_posix(): path for path in files}
+        if (file := root / f"{name}.py").is_file():
+            return {file.name: file}
+    return {}
+
+
+def _python_files(folder: Path) -> list[Path]:
+    """Those below a folder; environments and caches, whose names begin with a dot or two underscores, left out."""
+    found: list[Path] = []
+    for at, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        found += [Path(at, name) for name in files if name.endswith(".py")]
+    return sorted(found)
+
+
+def _folders_of_own_code() -> list[Path]:
+    """Where this Python imports from, without its library and installed packages."""
+    paths = sysconfig.get_paths()
+    theirs = [Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    folders = [Path(entry).absolute() for entry in sys.path if Path(entry).is_dir()]
+    return [folder for folder in folders if not any(folder.is_relative_to(path) for path in theirs)]

@@ -81,3 +81,16 @@ def test_every_config_file_fits_its_experiment(file, monkeypatch, tmp_path):
     data = ["--data", str(locomo(tmp_path / "talks.json"))] if file.stem == "memory_recall" else []
     command(load_experiment(file.with_suffix(".py")), "x")(["--config", str(file), *data])
     assert len(given) == 1
+
+
+def test_held_out_scores_of_a_live_program_are_without_the_noise_of_its_metric():
+    steady, noisy = (
+        rows(run("online_learning", variants=["untuned"], noise=noise))["untuned"]["held_out"] for noise in (0.0, 0.3)
+    )
+    assert steady == noisy
+
+
+def test_a_live_program_learns_from_complaints():
+    found = rows(run("online_learning", variants=["complaints"], live=24, further=4, wrong_every=2, every=8))
+    assert found["complaints"]["held_out"] > found["untuned"]["held_out"] + 0.1
+    assert found["complaints"]["variables_kept"] is True

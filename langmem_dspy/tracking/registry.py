@@ -190,10 +190,8 @@ def _message(predictor: str, candidate: Candidate, results: DetailedResults) -> 
     note = " (offline simulation)" if results.simulated else ""
     if candidate.index == 0:
         return f"The student's own, before {results.optimizer}{note}."
-    lineage = [candidate]
-    while lineage[-1].parent is not None:
-        lineage.append(results.candidates[lineage[-1].parent])
-    revisions = (r for c in lineage for r in c.revisions if r.predictor == predictor and r.changed and not r.declined)
-    why = next((r.rationale for r in revisions if r.rationale), "")
     scores = "" if candidate.score is None else f", {results.baseline.score or 0:.3f} → {candidate.score:.3f}"
-    return f"{results.optimizer}, step {candidate.step}{scores}{note}. {why}".strip()
+    # MLflow shows it on one line, above the diff: what each new line is for stands in the run's report.
+    steps = sorted({step for _, step in results.introduced_at(predictor) if step})
+    new = f" New lines are of step {', '.join(map(str, steps))}." if steps else ""
+    return f"{results.optimizer}, step {candidate.step}{scores}{note}.{new}"

@@ -124,6 +124,7 @@ def test_versions_say_where_they_come_from(registry: Any, announce: Announce) ->
 
     assert {"dataset": "bbbb2222", "run_id": "one", "simulated": "yes"}.items() <= version.tags.items()
     assert "step 3" in version.commit_message and "offline simulation" in version.commit_message
+    assert version.commit_message.endswith("New lines are of step 1, 3.")
 
 
 def test_prompts_are_linked_to_their_run_and_experiment(registry: Any, announce: Announce) -> None:

@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from langmem_dspy.tables import FittingTable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -21,24 +23,13 @@ if TYPE_CHECKING:
 SIMULATED = "[yellow]Offline simulation: these figures say nothing about real models.[/]"
 
 
-def score_table(frame: pd.DataFrame) -> Table:
+def score_table(frame: pd.DataFrame) -> FittingTable:
     """One row per optimizer run, as `tracking.compare` has them."""
     note = "offline simulation: says nothing about real models" if frame["simulated"].any() else None
-    priced = bool(frame["cost_usd"].fillna(0).any())
-    head = (
-        "run",
-        "optimizer",
-        "seed",
-        "validation",
-        "held-out",
-        "calls",
-        "tokens",
-        *(["cost"] if priced else []),
-        "stopped",
-    )
-    table = _table(*head, caption=note, left=("run", "optimizer", "stopped"))
-    for row in frame.to_dict("records"):
-        table.add_row(
+    cost = ("cost",) if frame["cost_usd"].fillna(0).any() else ()
+    head = ("run", "optimizer", "seed", "validation", "held-out", "calls", "tokens", *cost, "stopped")
+    rows = [
+        (
             row["mlflow_run"][:8],
             str(row["optimizer"]).removesuffix("Optimizer"),
             _whole(row["seed"]),
@@ -46,29 +37,31 @@ def score_table(frame: pd.DataFrame) -> Table:
             _change(row["heldout_before"], row["heldout_after"]),
             _whole(row["lm_calls"]),
             "–" if _missing(row["tokens"]) else f"{row['tokens'] / 1000:,.0f}k",
-            *([_dollars(row["cost_usd"])] if priced else []),
-            Text(str(row["stop_reason"] or row["status"])),
+            *([_dollars(row["cost_usd"])] if cost else []),
+            str(row["stop_reason"] or row["status"]),
         )
-    return table
+        for row in frame.to_dict("records")
+    ]
+    return FittingTable(head, rows, caption=note, words=("optimizer", "stopped"))
 
 
-def figure_table(runs: Sequence[LoggedRun]) -> Table:
+def figure_table(runs: Sequence[LoggedRun]) -> FittingTable:
     """A row per figure, a column per run: for cells and whole experiments."""
     names = dict.fromkeys(name for run in runs for name in run.metrics if not name.startswith("curve/"))
-    table = _table("figure", *(f"{run.name} ({run.mlflow_run[:8]})" for run in runs), left=("figure",))
-    for name in names:
-        table.add_row(name, *(_figure(run.metrics.get(name)) for run in runs))
-    return table
+    head = ("figure", *(f"{run.name} ({run.mlflow_run[:8]})" for run in runs))
+    return FittingTable(head, [(name, *(_figure(run.metrics.get(name)) for run in runs)) for name in names])
 
 
 def difference_table(frame: pd.DataFrame) -> RenderableType:
     """What the runs were given that differs."""
     if frame.empty:
         return "They were given the same."
-    table = _table("given", *(str(name)[:8] for name in frame.columns), left=("given",))
-    for name, *values in frame.itertuples():
-        table.add_row(str(name), *(Text("–" if _missing(value) else _cut(str(value))) for value in values))
-    return table
+    head = ("given", *(str(name)[:8] for name in frame.columns))
+    rows = [
+        (str(name), *("–" if _missing(value) else _cut(str(value)) for value in values))
+        for name, *values in frame.itertuples()
+    ]
+    return FittingTable(head, rows, words=head[1:])
 
 
 def story(run: LoggedRun, most: int) -> Iterator[RenderableType]:
@@ -106,11 +99,7 @@ def cell_table(run: LoggedRun) -> Iterator[RenderableType]:
         table.add_row(name, Text(_cut(value)))
     yield table
     below = [one for one in run.below() if one.kind in ("cell", "optimizer")]
-    yield (
-        figure_table([run])
-        if run.kind == "cell" or not below
-        else figure_table([run, *below][: 1 + min(len(below), 6)])
-    )
+    yield figure_table([run] if run.kind == "cell" else [run, *below])
     if below:
         yield "Below it:\n" + "\n".join(f"  {one.mlflow_run[:8]}  {escape(one.name)}" for one in below)
 

@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langmem_dspy.experimenting.cells import Found, called
+from langmem_dspy.tables import FittingTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,21 +110,11 @@ class Outcome:
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + note
 
     def __rich__(self) -> RenderableType:
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-        from rich.text import Text
-
         head, *rows = self._table(self.experiment.columns)
         seeds = len({cell.seed for cell in self.cells})
         note = f"; {SIMULATED}" if self.simulated else ""
         title = f"{self.experiment.name}: mean of {seeds} seed{'s' if seeds > 1 else ''}{note}"
-        table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
-        for i, name in enumerate(head):
-            # Long names fold at their words, figures never.
-            table.add_column(name.replace("_", " "), justify="left" if i == 0 else "right", no_wrap=i == 0)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        return table
+        return FittingTable([name.replace("_", " ") for name in head], rows, title=title)
 
     def _repr_html_(self) -> str:
         head, *rows = self._table()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langmem_dspy.markup import joined, table, tag
 from langmem_dspy.optimizers.results import DetailedResults
 from langmem_dspy.optimizers.showing import SIMULATED
+from langmem_dspy.tables import FittingTable
 from langmem_dspy.usage import Budget
 
 if TYPE_CHECKING:
@@ -90,20 +91,11 @@ class Comparison:
         return f"Comparison({means}; {len(self.rows)} runs)"
 
     def __rich__(self) -> RenderableType:
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-
         seeds = max(entry["runs"] for entry in self.summary())
         note = "; offline simulation: says nothing about real models" if self.simulated else ""
         title = f"Held-out score before and after, mean of {seeds} seed{'s' if seeds > 1 else ''}{note}"
         models = f"task {self.models['task']}, reflection {self.models['reflection']}"
-        table = Table(title=title, caption=models, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        table.add_column("optimizer", no_wrap=True)
-        for heading in _HEADINGS[1:]:
-            table.add_column(heading, justify="right", no_wrap=True)
-        for cells in self._cells():
-            table.add_row(*cells)
-        return table
+        return FittingTable(_HEADINGS, self._cells(), title=title, caption=models)
 
     def _cells(self) -> list[list[str]]:
         return [

@@ -122,6 +122,17 @@ def test_compare_tells_what_differed(there):
     assert "variant" in said.out and "models" not in said.out
 
 
+@pytest.mark.parametrize("width", [80, 140])
+def test_compare_shows_every_figure_whole_at_the_width_of_a_terminal(there, monkeypatch, width):
+    given = "compare", *(runs("optimizer") * 3)
+    wide = there(*given).out
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = there(*given).out
+    assert "…" not in said and max(map(len, said.splitlines())) <= width
+    assert {word for word in wide.split() if "─" not in word} <= set(said.split())
+    assert said.count("0.000 → 1.000") == 3
+
+
 def test_compare_draws_scores_over_calls(there):
     (compiled,) = runs("optimizer")
     assert "1.000" in there("compare", compiled, "--plot", "curves.png").out

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,16 +38,28 @@ class MeteredLM(dspy.LM):
     one rollout (`counting_repeats`), and other `rollout_id`s, ask for another sample, and are sent.
     DSPy's cache and retries stay around it as the wrapped LM has them; with a reply log the cache is off, since a
     cached reply would not be seen by the log and a resumed run could then stop elsewhere.
+
+    `at_once`: as many requests are under way at most, others wait; None for any number.
     """
 
-    def __init__(self, lm: dspy.BaseLM, meter: Meter, role: Role, *, whole: bool = False, memo: bool = False) -> None:
+    def __init__(
+        self,
+        lm: dspy.BaseLM,
+        meter: Meter,
+        role: Role,
+        *,
+        whole: bool = False,
+        memo: bool = False,
+        at_once: int | None = None,
+    ) -> None:
         from dspy.clients.backend_selection import CLIENT_KEYS
 
         if not isinstance(lm, dspy.BaseLM):
             raise InputError(f"expected a dspy.LM, got {type(lm).__name__} {lm!r}; wrap a model string in dspy.LM(...)")
         settings = {key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}
         extensions = _extensions(settings)
-        engine = _MeteredEngine(lm, meter, role, whole, extensions, Memo() if memo else None)
+        engine = _MeteredEngine(lm, meter, role, whole, extensions, at_once)
+        engine.memo = Memo() if memo else None
         # The cache's key would not hold the extensions, so that models that differ in them would share replies.
         cached = lm.cache and getattr(lm, "_cache_responses", True) and meter.replies is None and not extensions
         super().__init__(
@@ -62,6 +75,7 @@ class MeteredLM(dspy.LM):
         self.kwargs = {key: value for key, value in settings.items() if key not in (*extensions, "extra_body")}
         self.history = lm.history  # `lm.inspect_history()` keeps working for the LM the user holds
         self._meter, self._role, self._metered_engine = meter, role, engine
+        self._at_once = at_once
         self._others: dict[int, MeteredLM] = {}  # each holds the LM it is of, so that ids stay theirs
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MeteredLM:
@@ -81,7 +95,8 @@ class MeteredLM(dspy.LM):
             return lm
         known = self._others.get(id(lm))
         if known is None:
-            known = self._others[id(lm)] = MeteredLM(lm, self._meter, self._role, whole=self._metered_engine.whole)
+            options: dict[str, Any] = {"whole": self._metered_engine.whole, "at_once": self._at_once}
+            known = self._others[id(lm)] = MeteredLM(lm, self._meter, self._role, **options)
         return known
 
     def forget(self) -> None:
@@ -126,17 +141,14 @@ def _note_cost(entry: Mapping[str, Any]) -> None:
 
 
 class _MeteredEngine(LMAsEngine):
+    memo: Memo[Response] | None = None
+
     def __init__(
-        self,
-        lm: dspy.BaseLM,
-        meter: Meter,
-        role: Role,
-        whole: bool,
-        extensions: Mapping[str, Any],
-        memo: Memo[Response] | None,
+        self, lm: dspy.BaseLM, meter: Meter, role: Role, whole: bool, extensions: Mapping[str, Any], at_once: int | None
     ) -> None:
         super().__init__(lm)
-        self.meter, self.role, self.whole, self.memo = meter, role, whole, memo
+        self.turns = nullcontext() if at_once is None else threading.BoundedSemaphore(at_once)
+        self.meter, self.role, self.whole = meter, role, whole
         self.extensions = dict(extensions)
         # A copy of DSPy's own LM makes single attempts, so that its retries pass through the meter one by one. Other
         # classes of LM are called as they are: a copy would lose the state they keep, and DSPy never retries them.
@@ -159,10 +171,11 @@ class _MeteredEngine(LMAsEngine):
         return self.checked(response)
 
     def asked(self, request: Request) -> Response:
-        if (response := self.replayed(request)) is None:
-            with self.single_attempt() as (lm, costs):
-                response = lm(request, cache=False)
-            self.settle(request, response, costs)
+        with self.turns:
+            if (response := self.replayed(request)) is None:
+                with self.single_attempt() as (lm, costs):
+                    response = lm(request, cache=False)
+                self.settle(request, response, costs)
         return response
 
     def extended(self, request: Request) -> Request:
@@ -239,7 +252,7 @@ class _AsyncMeteredEngine:
 
     async def complete(self, request: Request) -> Response:
         engine = self.sync
-        if engine.memo is not None:
+        if engine.memo is not None or not isinstance(engine.turns, nullcontext):  # others may be waited for
             return await asyncio.to_thread(engine.complete, request)
         request = engine.extended(request)
         if (response := await asyncio.to_thread(engine.replayed, request)) is None:

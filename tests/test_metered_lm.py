@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -212,3 +213,31 @@ def test_the_engine_may_be_shared_and_needs_no_async_half():
     engine = FakeEngine(lambda text: "hello")
     lm = MeteredLM(dspy.LM("fake/model", engine=engine, cache=False), Meter(), "task")
     assert asyncio.run(lm.acall("hi")) == ["hello"]
+
+
+@pytest.mark.parametrize("asked_as", ["sync", "async", "beside"])
+def test_no_more_requests_are_under_way_than_at_once_says(asked_as):
+    under_way, most = set(), []
+
+    def answer(text):
+        under_way.add(text)
+        most.append(len(under_way))
+        three.wait(10)
+        under_way.discard(text)
+        return "hello"
+
+    three = threading.Barrier(3)
+    meter = Meter()
+    lm = MeteredLM(fake_lm(answer), meter, "task", at_once=3)
+    if asked_as == "beside":
+        lm = lm.beside(fake_lm(answer))
+    if asked_as == "async":
+
+        async def all_of_them():
+            return await asyncio.gather(*(lm.acall(f"question {i}") for i in range(12)))
+
+        asyncio.run(all_of_them())
+    else:
+        with ThreadPoolExecutor(12) as pool:
+            list(pool.map(lambda i: lm(f"question {i}"), range(12)))
+    assert max(most) <= 3 and meter.report().lm_calls == 12

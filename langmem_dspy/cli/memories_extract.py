@@ -73,7 +73,7 @@ class How:
     Parameters
     ----------
     concurrency
-        Conversations at the same time.
+        Requests to the model at the same time.
     in_order
         Conversations of one namespace wait for each other, so that what was said last holds. Default: those that name
         whose they are, in a {variable} of the namespace, do.

@@ -55,8 +55,9 @@ class Extracted:
 
 
 class BulkExtraction:
-    """`manager` over many conversations, `num_threads` at once. `stopped` says why some were left, None if none were.
+    """`manager` over many conversations. `stopped` says why some were left, None if none were.
 
+    `num_threads`: requests to the model at once; half as many more conversations are searched for or written meanwhile.
     `in_order`: conversations of one namespace wait for each other, so that what was said last holds. None: only those
     that say themselves whose they are, by a variable of the namespace. `done` is the file that lets a run go on after a
     kill; see `run_name` for what to call it. After `give_up_after` failures in a row the rest is left.
@@ -73,10 +74,11 @@ class BulkExtraction:
         in_order: bool | None = None,
         give_up_after: int = 10,
     ) -> None:
-        if give_up_after < 1:
-            raise InputError(f"give_up_after is at least 1, not {give_up_after!r}")
+        for name, value in (("give_up_after", give_up_after), ("num_threads", num_threads)):
+            if value < 1:
+                raise InputError(f"{name} is at least 1, not {value!r}")
         self.meter, self.stopped = Meter(budget), _NOT_STOPPED
-        self._lm = MeteredLM(as_lm(lm), self.meter, "task", whole=True)
+        self._lm = MeteredLM(as_lm(lm), self.meter, "task", whole=True, at_once=num_threads)
         self._manager = copy.copy(manager)
         self._manager.store = GroupCommit(manager.find_store(manager.store))
         self._manager.reads_back = False
@@ -86,9 +88,8 @@ class BulkExtraction:
     def run(self, conversations: Iterable[Conversation]) -> Iterator[Extracted]:
         """What becomes of each conversation, as it comes to be known. An error is that of one conversation alone."""
         pieces = self._in_turn(conversations)
-        for outcome in for_each_conversation(
-            self._extract, iter(pieces), num_threads=self._num_threads, done=self._done
-        ):
+        at_once = self._num_threads + self._num_threads // 2
+        for outcome in for_each_conversation(self._extract, iter(pieces), num_threads=at_once, done=self._done):
             piece = pieces[outcome.position]
             piece.ended.set()  # also where it was not worked on
             yield self._judged(piece.conversation, outcome)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from langmem_dspy.errors import StoreError
 from langmem_dspy.records import Op, PutOp, Store
 
 
@@ -19,7 +20,7 @@ class GroupCommit:
         self._store = store
         self._waiting: list[_Write] = []
         self._guard = threading.Lock()
-        self._turn = threading.Lock()
+        self._committing = False
 
     def batch(self, ops: Iterable[Op]) -> list[Any]:
         write = _Write(list(ops))
@@ -27,9 +28,11 @@ class GroupCommit:
             return self._store.batch(write.ops)
         with self._guard:
             self._waiting.append(write)
-        with self._turn:  # whoever has it commits for all who wait
-            if not write.ended:
-                self._commit()
+            waits, self._committing = self._committing, True
+        if waits:
+            write.woken.wait()
+        if not write.ended:
+            self._commit()
         return write.result()
 
     def __getattr__(self, name: str) -> Any:
@@ -41,8 +44,24 @@ class GroupCommit:
         return self
 
     def _commit(self) -> None:
+        """Commit for all who wait, and hand over to one of those who came meanwhile."""
         with self._guard:
             group, self._waiting = self._waiting, []
+        try:
+            self._write(group)
+        except BaseException:  # an interrupt, which is that of this thread alone
+            for write in group:
+                if not write.ended:
+                    write.end(error=StoreError("the write was interrupted before it was made; make it again"))
+            raise
+        finally:
+            with self._guard:
+                self._committing = bool(self._waiting)
+                following = self._waiting[:1]
+            for write in [*following, *group]:  # the disk is the slowest of all, so it goes on first
+                write.woken.set()
+
+    def _write(self, group: Sequence[_Write]) -> None:
         try:
             results = self._store.batch([op for write in group for op in write.ops])
         except Exception as error:  # noqa: BLE001 - it is that of one write, and is raised where that was made
@@ -66,6 +85,7 @@ class GroupCommit:
 class _Write:
     def __init__(self, ops: list[Op]) -> None:
         self.ops, self.ended = ops, False
+        self.woken = threading.Event()  # when it has ended, or is to commit for all who wait
         self._results: list[Any] = []
         self._error: Exception | None = None
 

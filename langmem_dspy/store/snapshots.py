@@ -77,6 +77,8 @@ class Snapshots:
 
     def load(self, path: str, generation: int, epoch: int) -> tuple[Shard, Stamp] | None:
         """The shard of a namespace as it was saved, its vectors left in their file; None if none can be trusted."""
+        if not self.folder.is_dir():  # asked first, since the pattern costs more than reading a small namespace
+            return None
         for file in sorted(self.folder.glob(f"{_prefix(path, generation)}*.codes"), reverse=True):
             try:
                 header, parts = read_parts(file)

@@ -82,6 +82,36 @@ def test_conversations_of_no_one_in_particular_do_not_wait_for_each_other_unless
         assert most[0] == expected
 
 
+def test_while_memories_are_searched_for_and_written_the_model_answers_others_but_never_more_at_once(store):
+    under_way, most, lock = [0], [0], threading.Lock()
+    asked_at_once = threading.Barrier(4)
+    meet = threading.Barrier(6)  # four that are asked about, and half as many more
+
+    def reply(text):
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        asked_at_once.wait(10)
+        with lock:
+            under_way[0] -= 1
+        return []
+
+    all_here = threading.Event()
+
+    class Slow(FaissStore):
+        def batch(self, ops):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                if meet.wait(10) == 0:
+                    all_here.set()
+                    meet.abort()
+            return super().batch(ops)
+
+    with Slow() as slow:
+        bulk = BulkExtraction(MemoryStoreManager(store=slow), lm=memory_lm(reply), num_threads=4)
+        assert states(bulk.run([talk(f"I like dish {i}.") for i in range(20)])) == {"extracted": 20}
+    assert most[0] == 4 and all_here.is_set()
+
+
 def test_a_failing_conversation_is_the_failure_of_itself_alone(store):
     def reply(text):
         return dspy.LMError("no") if "poison" in text else [insert("User likes pie")]
@@ -154,6 +184,7 @@ def test_runs_of_other_settings_have_other_names(store):
     assert len(set(names)) == len(names) and named() == names[0]
 
 
-def test_patience_is_checked(store):
-    with pytest.raises(InputError, match="give_up_after"):
-        BulkExtraction(MemoryStoreManager(store=store), lm=offline(), give_up_after=0)
+@pytest.mark.parametrize("option", ["give_up_after", "num_threads"])
+def test_numbers_are_checked(store, option):
+    with pytest.raises(InputError, match=option):
+        BulkExtraction(MemoryStoreManager(store=store), lm=offline(), **{option: 0})

@@ -84,3 +84,31 @@ def test_a_write_gets_the_results_of_its_own_operations(store, pool):
 def test_other_verbs_are_those_of_the_store(store):
     GroupCommit(store).put(NS, "a", {"content": "b"})
     assert GroupCommit(store).get(NS, "a").value == {"content": "b"}
+
+
+def test_whoever_is_interrupted_while_committing_for_others_does_not_let_them_think_it_was_done(store, pool):
+    slow = SlowStore(store)
+    together = GroupCommit(slow)
+    first = pool.submit(together.batch, [put(0)])
+    slow.began.wait(10)
+    rest = [pool.submit(together.batch, [put(i)]) for i in range(1, 4)]
+    while len(together._waiting) < 3:
+        pass
+
+    def interrupted(ops):
+        slow.batch = slow.store.batch
+        raise KeyboardInterrupt
+
+    slow.batch = interrupted
+    slow.go_on.set()
+    assert first.result(10) == [None]
+    errors = [future.exception(10) for future in rest]
+    assert sorted(type(error).__name__ for error in errors) == ["KeyboardInterrupt", "StoreError", "StoreError"]
+    assert store.stats()["items"] == 1
+    assert together.batch([put(9)]) == [None]
+
+
+def test_many_writers_with_many_writes_all_end(store, pool):
+    together = GroupCommit(store)
+    list(pool.map(lambda i: together.batch([put(i)]), range(1000)))
+    assert store.stats()["items"] == 1000

@@ -30,10 +30,10 @@ from langmem_dspy.optimizers.metrics import MetricFunction
 from langmem_dspy.optimizers.observations import Observation, RegressionSet, observe
 from langmem_dspy.optimizers.online_state import Memory, OnlineState, PromptVersion
 from langmem_dspy.optimizers.prompts import is_frozen, read_prompts, task_models, with_prompts
+from langmem_dspy.optimizers.recording import Recorder
 from langmem_dspy.optimizers.reflecting import Reflection
 from langmem_dspy.optimizers.regression import RegressionTest
 from langmem_dspy.optimizers.replaying import Replays, rerecorded
-from langmem_dspy.optimizers.rollouts import Recorder
 from langmem_dspy.optimizers.trajectories import Trajectory
 from langmem_dspy.replies import as_lm
 from langmem_dspy.usage import Budget, Meter, UsageReport

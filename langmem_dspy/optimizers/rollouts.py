@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import dspy
-from dspy.utils.callback import BaseCallback
 from dspy.utils.exceptions import AdapterParseError, LMError
 
 from langmem_dspy.errors import BudgetExhausted, EvaluationError, InputError
 from langmem_dspy.metered_lm import MeteredLM, counting_repeats
 from langmem_dspy.namespaces import context_store, memory_context
+from langmem_dspy.optimizers.known_rollouts import KnownRollouts, Pair
 from langmem_dspy.optimizers.metrics import Judgement, Metric, MetricFailed
 from langmem_dspy.optimizers.noise import Scores
 from langmem_dspy.optimizers.prompts import answers_once, held_resources, with_prompts
-from langmem_dspy.optimizers.trajectories import Step, Trajectory
+from langmem_dspy.optimizers.recording import Recorder, first_line
+from langmem_dspy.optimizers.trajectories import Trajectory
 from langmem_dspy.records import SupportsScratch
 from langmem_dspy.usage import Meter
 
@@ -52,39 +53,6 @@ class Rollout:
 Board = Mapping[str, Rollout]  # by example
 
 
-class Recorder(BaseCallback):
-    """Notes the calls of one copy of a program, by the identity of its predictors. Safe over threads."""
-
-    def __init__(self, program: dspy.Module) -> None:
-        self._predictors = {id(predictor): (name, predictor) for name, predictor in program.named_predictors()}
-        self._calls: dict[str, list[Any]] = {}  # in the order of their starts: dicts keep it, and appends are atomic
-        for predictor in program.predictors():
-            predictor.callbacks = [*predictor.callbacks, self]
-
-    def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        given = inputs.get("kwargs", inputs)
-        fields = instance.signature.input_fields
-        self._calls[call_id] = [instance, {k: v for k, v in given.items() if k in fields}, None, "still running"]
-
-    def on_module_end(self, call_id: str, outputs: Any | None, exception: BaseException | None = None) -> None:
-        self._calls[call_id][2:] = [outputs, None if exception is None else _first_line(exception)]
-
-    def steps(self) -> tuple[Step, ...]:
-        return tuple(
-            Step(self._predictors[id(predictor)][0], inputs, None if output is None else output.toDict(), error)
-            for predictor, inputs, output, error in list(self._calls.values())
-        )
-
-    def names(self) -> list[str]:
-        """The predictors that ran, in the order of their first calls."""
-        return list(dict.fromkeys(step.predictor for step in self.steps()))
-
-    def trace(self, name: str | None = None) -> list[tuple[dspy.Predict, dict[str, Any], dspy.Prediction]]:
-        """DSPy's form of a trace, whole or of one predictor, as metrics expect it."""
-        calls = [(p, inputs, out) for p, inputs, out, _ in list(self._calls.values()) if out is not None]
-        return calls if name is None else [call for call in calls if self._predictors[id(call[0])][0] == name]
-
-
 def by_id(examples: Sequence[dspy.Example]) -> dict[str, dspy.Example]:
     """The examples, each by a short, stable name of its content; the same content again gets a counter."""
     seen: dict[str, int] = {}
@@ -109,7 +77,7 @@ class RolloutRunner:
         self.student, self.metric, self.meter, self.num_threads = student, metric, meter, num_threads
         self._task_lm = None if task_lm is None else MeteredLM(task_lm, meter, "task", memo=True)
         self.scores = Scores()
-        self._known: dict[tuple[str, str], Rollout] = {}
+        self._known: KnownRollouts[Rollout] = KnownRollouts()
         self._metered = {id(lm): MeteredLM(lm, meter, "task", memo=True) for lm in held_resources(student, dspy.BaseLM)}
         self._stores = [s for s in held_resources(student, SupportsScratch) if not isinstance(s, type | dspy.Module)]
 
@@ -122,17 +90,21 @@ class RolloutRunner:
         """
         version = hashlib.sha256(json.dumps(dict(prompts), sort_keys=True).encode()).hexdigest()
         missing = [name for name in examples if (version, name) not in self._known]
-        self.meter.require_metric_calls(len(missing))  # a cut evaluation is of no use: better not to begin it
+        # A cut evaluation is of no use: better not to begin it.
+        self.meter.require_metric_calls(self._known.unasked((version, name) for name in missing))
         # The first ones alone tell whether the model and the metric are there at all: retries on all would take long.
         probed = FIRST_TRIED if not self._known and must_score else 0
+
+        def rolled_out(name: str) -> Rollout:
+            return self._known.once((version, name), lambda: self._roll_out(prompts, name, examples[name]))
+
         fresh: dict[str, Rollout] = {}
         for names in filter(None, (missing[:probed], missing[probed:])):
-            ran = in_threads(lambda name: self._roll_out(prompts, name, examples[name]), names, self.num_threads)
+            ran = in_threads(rolled_out, names, self.num_threads)
             fresh |= {rollout.example_id: rollout for rollout in ran}
             if must_score and len(missing) == len(examples):
                 _raise_if_none_scored(list(fresh.values()))
-        self._known |= {(version, name): rollout for name, rollout in fresh.items() if rollout.score is not None}
-        rollouts = [fresh.get(name) or self._known[version, name] for name in examples]
+        rollouts = [fresh.get(name) or rolled_out(name) for name in examples]
         return in_threads(lambda r: self._settled(r, examples[r.example_id]), rollouts, self.num_threads)
 
     def intervene(
@@ -149,15 +121,15 @@ class RolloutRunner:
 
     def remembered(self, name: str) -> list[Rollout]:
         """The scored rollouts of this example, under whatever prompts."""
-        return [rollout for (_, example), rollout in self._known.items() if example == name]
+        return self._known.of(name)
 
-    def known(self) -> set[tuple[str, str]]:
+    def known(self) -> set[Pair]:
         """The rollouts that are remembered, by prompts and example."""
-        return set(self._known)
+        return self._known.pairs()
 
-    def forget(self, but: set[tuple[str, str]]) -> None:
+    def forget(self, but: set[Pair]) -> None:
         """Forget all rollouts but these, and every reply."""
-        self._known = {key: rollout for key, rollout in self._known.items() if key in but}
+        self._known.keep(but)
         for lm in (*self._metered.values(), *([self._task_lm] if self._task_lm else [])):
             lm.forget()
 
@@ -293,8 +265,4 @@ def in_threads(work: Callable[[T], R], items: Iterable[T], num_threads: int) -> 
 
 
 def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -12,6 +12,7 @@ that would lose a `{variable}` is mended or not taken, and the prompt to rewrite
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,13 +58,20 @@ def as_gepa_proposer(
 
 
 def as_gepa_selector(
-    credit: Callable[..., dspy.Prediction] | None = None, *, guidance: Guidance | None = None
+    credit: Callable[..., dspy.Prediction] | None = None,
+    *,
+    guidance: Guidance | None = None,
+    student: dspy.Module | None = None,
 ) -> Callable[..., list[str]]:
     """Credit of ours as GEPA's `component_selector`: the prompts to blame for what went wrong on a minibatch.
 
     `credit`: `TraceCredit()` if None, which asks nobody. Where it blames none, GEPA's turn-by-turn choice stands.
+    `student`: what GEPA is to compile. GEPA's traces do not name predictors, and their instructions do not tell those
+    apart that begin with the same; with the student they are told by what DSPy's copies of them share, without it the
+    first that ran is taken for the first that is listed, and so on.
     """
     assign = credit or TraceCredit()
+    names_by_stage = {} if student is None else _by_stage(student)
 
     def select(
         state: Any,
@@ -74,7 +82,8 @@ def as_gepa_selector(
     ) -> list[str]:
         prompts = [Prompt(name=n, prompt=t, **(guidance or {}).get(n, {})) for n, t in candidate.items()]  # type: ignore[typeddict-item]
         free = [prompt for prompt in prompts if not is_frozen(prompt)] or prompts
-        read = [_read_trace(i, t, candidate) for i, t in enumerate(trajectories or [], 1)]
+        names = _Names(names_by_stage, candidate)
+        read = [_read_trace(i, t, candidate, names) for i, t in enumerate(trajectories or [], 1)]
         failing = [t for t in read if t.score is None or t.score < 1]
         blamed = [blame.name for blame in assign(prompts=free, trajectories=failing).blame] if failing else []
         known = {prompt["name"] for prompt in free}
@@ -103,13 +112,41 @@ def _read_record(name: str, number: int, record: Mapping[str, Any]) -> Trajector
     return Trajectory(f"t{number}", steps=(step,), predictor_feedback={name: feedback} if feedback else {})
 
 
-def _read_trace(number: int, entry: Mapping[str, Any], candidate: Mapping[str, str]) -> Trajectory:
-    """One of the runs that GEPA captured. Predictors are told by their instructions and fields' owner in the trace."""
+def _by_stage(student: dspy.Module) -> dict[str, str]:
+    """The names of predictors by DSPy's mark of each, which its copies keep; not of those that were copied within."""
+    marks = Counter(predictor.stage for predictor in student.predictors())
+    return {p.stage: name for name, p in student.named_predictors() if marks[p.stage] == 1}
+
+
+class _Names:
+    """What the predictors in GEPA's traces of one candidate are called."""
+
+    def __init__(self, by_stage: Mapping[str, str], candidate: Mapping[str, str]) -> None:
+        self._by_stage, self._candidate = by_stage, candidate
+        self._given: dict[int, str] = {}
+
+    def of(self, predictor: dspy.Predict) -> str | None:
+        name = self._by_stage.get(predictor.stage)
+        return name if name in self._candidate else self._given.get(id(predictor)) or self._give(predictor)
+
+    def _give(self, predictor: dspy.Predict) -> str | None:
+        """Of those with its instructions, the first that no other predictor has."""
+        text = predictor.signature.instructions
+        alike = [name for name, told in self._candidate.items() if told == text]
+        taken = {*self._given.values(), *self._by_stage.values()}
+        name = next((name for name in alike if name not in taken), None)
+        if name is not None:
+            self._given[id(predictor)] = name
+        return name
+
+
+def _read_trace(number: int, entry: Mapping[str, Any], candidate: Mapping[str, str], names: _Names) -> Trajectory:
+    """One of the runs that GEPA captured."""
     steps = []
     for predictor, inputs, outputs in entry.get("trace") or []:
-        texts = [name for name, text in candidate.items() if text == predictor.signature.instructions]
-        if texts and isinstance(outputs, dspy.Prediction):
-            steps.append(Step(texts[0], dict(inputs), outputs.toDict()))
+        name = names.of(predictor)
+        if name is not None and isinstance(outputs, dspy.Prediction):
+            steps.append(Step(name, dict(inputs), outputs.toDict()))
     judged = entry.get("score")
     score = judged.get("score") if isinstance(judged, dspy.Example) else judged
     feedback = judged.get("feedback") if isinstance(judged, dspy.Example) else None

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 _PAGE = 512  # words of 8 bytes
-_MAGIC = b"langmem_dspy.4\n\x00"
+_MAGIC = b"langmem_dspy.5\n\x00"
 
 
 def write_parts(target: Path, facts: dict[str, Any], parts: Sequence[bytes]) -> None:

@@ -19,7 +19,7 @@ _NOWHERE = -1
 
 
 class Context:
-    """Where the slots of a shard stand in their threads."""
+    """Where the slots of a shard stand in their threads, which are each of one namespace."""
 
     def __init__(self, names: Sequence[str] = (), threads: Column | None = None, positions: Column | None = None):
         self._codes: dict[str, int] = {name: code for code, name in enumerate(names)}
@@ -27,13 +27,13 @@ class Context:
         self.positions = positions or Column([], np.int64)
         self._links: tuple[int, list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]]] | None = None
 
-    def append(self, provenance: str | None) -> None:
+    def append(self, path: str, provenance: str | None) -> None:
         found = load_provenance(provenance)
         if found is None or found.thread is None or not found.messages:
             self.threads.append(_NOWHERE)
             self.positions.append(0)
             return
-        self.threads.append(self._codes.setdefault(found.thread, len(self._codes)))
+        self.threads.append(self._codes.setdefault(path + found.thread, len(self._codes)))
         self.positions.append(min(found.messages))
 
     def forget_links(self) -> None:

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from langmem_dspy.errors import StoreError
 
@@ -17,16 +18,24 @@ _WAIT_SECONDS = 60.0
 _READER_CACHE, _WRITER_CACHE = 2_000, 16_000
 
 
+class Connection(sqlite3.Connection):
+    """A connection with what was last read through it of the state of the log, and of which state of the file."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self.status: tuple[tuple[int, int], Any] | None = None
+
+
 class Database:
     """Connections to one file, or to memory where `path` is None.
 
     A file has one connection that writes and as many that read as are in use at once; memory has one for both.
     """
 
-    def __init__(self, path: Path | None, prepare: Callable[[sqlite3.Connection], None]):
+    def __init__(self, path: Path | None, prepare: Callable[[Connection], None]):
         self.path = path
         self._lock = threading.RLock()
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[Connection] = []
         self._closed = False
         self._process = os.getpid()
         self._writer = self._connect(_WRITER_CACHE)
@@ -38,7 +47,7 @@ class Database:
         weakref.finalize(self, _close, self._idle, self._writer)
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self) -> Iterator[Connection]:
         """A transaction that is on disk when the block ends, or not at all if it raises."""
         with self._lock:
             self._check_open()
@@ -52,7 +61,7 @@ class Database:
                 raise
 
     @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> Iterator[Connection]:
         """A connection that sees one state of the database throughout the block."""
         if self.path is None:
             with self._lock:
@@ -75,7 +84,7 @@ class Database:
                 self._idle.append(connection)
 
     @contextmanager
-    def alone(self) -> Iterator[sqlite3.Connection]:
+    def alone(self) -> Iterator[Connection]:
         """The writer outside of a transaction, for VACUUM and checkpoints."""
         with self._lock:
             self._check_open()
@@ -88,10 +97,15 @@ class Database:
             self._closed = True
             _close(self._idle, self._writer)
 
-    def _connect(self, cache: int = _READER_CACHE) -> sqlite3.Connection:
+    def _connect(self, cache: int = _READER_CACHE) -> Connection:
         target = ":memory:" if self.path is None else str(self.path)
         connection = sqlite3.connect(
-            target, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+            target,
+            timeout=_WAIT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            factory=Connection,
         )
         if self.path is not None:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -111,7 +125,7 @@ class Database:
             )
 
 
-def _close(idle: list[sqlite3.Connection], writer: sqlite3.Connection) -> None:
+def _close(idle: list[Connection], writer: Connection) -> None:
     while idle:
         idle.pop().close()
     writer.close()

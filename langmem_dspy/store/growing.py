@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +150,12 @@ def _dots(out: NDArray[np.float32], rows: NDArray[np.float32], query: NDArray[np
     if len(query) < _NARROW:
         np.sum(rows * query, axis=1, out=out)
     else:
-        from faiss import fvec_inner_products_ny as dots  # type: ignore[attr-defined]
-        from faiss import swig_ptr
+        dots, pointer = _kernel()
+        dots(pointer(out), pointer(query), pointer(rows), len(query), len(rows))
 
-        dots(swig_ptr(out), swig_ptr(query), swig_ptr(rows), len(query), len(rows))
+
+@cache  # what an import inside of a function costs each time is a tenth of a thousand products
+def _kernel() -> tuple[Any, Any]:
+    import faiss
+
+    return faiss.fvec_inner_products_ny, faiss.swig_ptr  # type: ignore[attr-defined]

@@ -1,4 +1,7 @@
-"""The view of the truth that searches read: shards of namespaces, brought up to date by the log before each search.
+"""The view of the truth that searches read: a shard for each namespace that is searched, with all that lies below it.
+
+Shards are brought up to date by the log before each search. A namespace that is searched alone and from above is held
+twice: one scan of what lies together beats a look into each of many, whose cost is theirs and not their vectors'.
 
 Whoever wrote, this process or another, is followed in the same way. Large shards are quantized in the background; until
 that is done, and always for what was added since, the answer is exact.
@@ -19,7 +22,7 @@ from langmem_dspy.store.background import Background
 from langmem_dspy.store.growing import Blocks
 from langmem_dspy.store.quantized import Quantized, Stopped, build
 from langmem_dspy.store.reader import Reader, Status
-from langmem_dspy.store.rows import ALWAYS, PUT
+from langmem_dspy.store.rows import ALWAYS, PUT, lineage
 from langmem_dspy.store.shard import Shard
 from langmem_dspy.store.snapshots import Snapshots, Stamp
 from langmem_dspy.store.vectors import Vectors
@@ -31,13 +34,14 @@ _TAIL = 5  # a new quantization is due when a fifth of the old one has been adde
 
 
 class Index:
-    """Shards by namespace path, at `seq` of the log. Hold `lock` while using them."""
+    """Shards by the namespace path that they begin with, at `seq` of the log. Hold `lock` while using them."""
 
     def __init__(self, vectors: Vectors, snapshots: Snapshots | None):
         self.lock = threading.RLock()
         self.vectors = vectors
         self._snapshots = snapshots
         self._shards: dict[str, Shard] = {}
+        self._roots: dict[str, str] = {}  # of what was searched, the path of its shard
         self._status = Status(0, None, vectors.generation, -1, None)
         self._width = vectors.width
         self._background = Background(self)
@@ -55,6 +59,8 @@ class Index:
             self._shards, self._width = {}, self.vectors.width
         elif status.seq > known.seq and self._shards:
             self._apply(reader, known.seq)
+        if status.seq != known.seq or anew:
+            self._roots.clear()
         self._status = status
 
     def past(self, reader: Reader, time: int, prefix: str) -> Reader | None:
@@ -63,8 +69,15 @@ class Index:
         self._replaced = max(self._replaced, reader.last_replacement(known))
         return reader.past(time, prefix) if self._replaced > time else None
 
-    def shard(self, path: str, reader: Reader) -> Shard:
-        """The shard of a namespace, read from a snapshot or the database if it is not in memory."""
+    def shard(self, prefix: str, reader: Reader) -> Shard | None:
+        """All at and below `prefix`, read from a snapshot or the database if it is not in memory; None for nothing."""
+        path = self._roots.get(prefix)
+        if path is None:
+            paths = reader.paths(prefix)
+            if not paths:
+                return None
+            # Where only one namespace holds items, it is not held twice.
+            path = self._roots[prefix] = paths[0] if len(paths) == 1 else prefix
         shard = self._shards.get(path)
         if shard is None:
             shard = self._shards[path] = self._restore(path, reader) or self._load(path, reader)
@@ -109,11 +122,11 @@ class Index:
         added: dict[str, list[int]] = defaultdict(list)
         gone: dict[str, set[int]] = defaultdict(set)
         for change in reader.changes(since):
-            if change.path in self._shards:
+            for path in self._holding(change.path):
                 if change.replaces is not None:
-                    gone[change.path].add(change.replaces)
+                    gone[path].add(change.replaces)
                 if change.action == PUT:
-                    added[change.path].append(change.seq)
+                    added[path].append(change.seq)
         for path in added.keys() | gone.keys():
             shard = self._shards[path]
             for seq in gone[path]:
@@ -122,6 +135,10 @@ class Index:
                 shard.append(row)
             if shard.worn:
                 self._shards[path] = self._load(path, reader)
+
+    def _holding(self, path: str) -> list[str]:
+        """The paths of the shards in memory that hold a namespace."""
+        return [above for above in lineage(path) if above in self._shards]
 
     def _load(self, path: str, reader: Reader) -> Shard:
         shard = Shard(path, self._width)

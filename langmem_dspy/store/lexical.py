@@ -1,7 +1,7 @@
-"""BM25 over the items of one namespace (Robertson and Zaragoza, 2009): postings in memory, statistics of the living.
+"""BM25 over the items of one shard (Robertson and Zaragoza, 2009): postings in memory, statistics of the living.
 
 SQLite's FTS5 ranks with the statistics of its whole table, so another tenant's writes would change a score. Here the
-terms of a revision lie beside it in the log, and each namespace has postings of its own.
+terms of a revision lie beside it in the log, and each shard has postings of its own.
 """
 
 from __future__ import annotations
@@ -29,16 +29,11 @@ _MERGE_AT = 20_000  # postings collected before they are sorted in
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the weight of a term depends on, summed over the namespaces that are searched."""
+    """What the weight of a term depends on."""
 
     items: int
     length: float
     frequencies: tuple[int, ...]
-
-    @staticmethod
-    def total(parts: Sequence[Statistics]) -> Statistics:
-        sums = tuple(map(sum, zip(*(p.frequencies for p in parts), strict=True)))
-        return Statistics(sum(p.items for p in parts), sum(p.length for p in parts), sums)
 
     def weights(self) -> NDArray[np.float64]:
         df = np.asarray(self.frequencies, dtype=np.float64)

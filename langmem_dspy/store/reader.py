@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from langmem_dspy.store.database import Connection
 from langmem_dspy.store.rows import ALWAYS, PUT, Row
 from langmem_dspy.store.values import load, texts
 
@@ -13,7 +13,7 @@ _COLUMNS = (
     "r.seq, n.path, r.key, r.version, r.action, r.at, r.created, r.valid_from, r.valid_to, r.ttl, r.indexed, "
     "r.provenance, r.value"
 )
-_CHUNKS = (1, 16, 512)
+_EXACTLY, _MOST = 16, 512  # marks of one statement
 _AFTER_ALL = "\U0010ffff"
 
 
@@ -52,6 +52,7 @@ class Addition(NamedTuple):
     """What a shard keeps of a revision."""
 
     seq: int
+    path: str
     valid_from: int | None
     valid_to: int | None
     vectors: bytes | None
@@ -66,7 +67,7 @@ class Reader:
     With `until`, what came later in the log does not exist, whatever happens to the store meanwhile.
     """
 
-    def __init__(self, connection: sqlite3.Connection, until: int | None = None):
+    def __init__(self, connection: Connection, until: int | None = None):
         self._sql = connection
         self._until = until
         self._live = "heads"
@@ -95,14 +96,13 @@ class Reader:
         return reader
 
     def status(self) -> Status:
-        return Status(
-            *self._sql.execute(
-                "SELECT (SELECT ifnull(max(seq), 0) FROM revisions), "
-                "(SELECT min(expires) FROM heads WHERE expires IS NOT NULL), "
-                "(SELECT value FROM meta WHERE name = 'generation'), (SELECT value FROM meta WHERE name = 'epoch'), "
-                "(SELECT width FROM generations WHERE active)"
-            ).fetchone()
-        )
+        sql = self._sql
+        # What others committed changes the first number, what this connection wrote itself the second.
+        state = (sql.execute("PRAGMA data_version").fetchone()[0], sql.total_changes)
+        if sql.status is None or sql.status[0] != state:
+            sql.status = (state, Status(*sql.execute(_STATUS).fetchone()))
+        status: Status = sql.status[1]
+        return status
 
     def paths(self, prefix: str) -> list[str]:
         """The namespaces at and below `prefix` that hold items, sorted."""
@@ -135,7 +135,7 @@ class Reader:
             for row in self._sql.execute(
                 f"SELECT {_COLUMNS} FROM revisions r JOIN namespaces n ON n.id = r.ns WHERE r.seq IN ({marks})", chunk
             ):
-                found[row[0]] = Row(*row)
+                found[row[0]] = Row._make(row)
         return found
 
     def expiries(self, rows: Iterable[Row]) -> dict[int, int]:
@@ -176,23 +176,24 @@ class Reader:
         return map(Change._make, rows)
 
     def vectors(self, path: str, table: str) -> Iterator[tuple[int, int | None, int | None, bytes | None]]:
-        """(seq, valid_from, valid_to, vectors) of the items of a namespace, by seq."""
-        return self._of_namespace("r.valid_from, r.valid_to, v.data", f"LEFT JOIN {table} v ON v.seq = h.seq", path)
+        """(seq, valid_from, valid_to, vectors) of the items at and below a namespace, by seq."""
+        return self._from("r.valid_from, r.valid_to, v.data", f"LEFT JOIN {table} v ON v.seq = h.seq", path)
 
-    def words(self, path: str) -> Iterator[tuple[int, bytes, str | None]]:
-        """(seq, terms, provenance) of the items of a namespace, by seq."""
-        return self._of_namespace("r.terms, r.provenance", "", path)
+    def words(self, path: str) -> Iterator[tuple[int, str, bytes, str | None]]:
+        """(seq, path, terms, provenance) of the items at and below a namespace, by seq."""
+        return self._from("n.path, r.terms, r.provenance", "JOIN namespaces n ON n.id = h.ns", path)
 
     def values(self, path: str) -> Iterator[tuple[int, str]]:
-        """(seq, value) of the items of a namespace, by seq."""
-        return self._of_namespace("r.value", "", path)
+        """(seq, value) of the items at and below a namespace, by seq."""
+        return self._from("r.value", "", path)
 
     def additions(self, seqs: Sequence[int], table: str) -> list[Addition]:
         """All that a shard keeps of some revisions, by seq."""
         found: list[Any] = []
         for chunk, marks in _chunked(seqs):
             found += self._sql.execute(
-                "SELECT r.seq, r.valid_from, r.valid_to, v.data, r.terms, r.provenance, r.value FROM revisions r "
+                "SELECT r.seq, n.path, r.valid_from, r.valid_to, v.data, r.terms, r.provenance, r.value "
+                "FROM revisions r JOIN namespaces n ON n.id = r.ns "
                 f"LEFT JOIN {table} v ON v.seq = r.seq WHERE r.seq IN ({marks})",
                 chunk,
             )
@@ -214,14 +215,14 @@ class Reader:
             "JOIN namespaces n ON n.id = r.ns WHERE r.seq <= ?3 ORDER BY r.version",
             (path, key, self._bound),
         )
-        return [Row(*row) for row in rows]
+        return list(map(Row._make, rows))
 
-    def _of_namespace(self, columns: str, join: str, path: str) -> Iterator[Any]:
+    def _from(self, columns: str, join: str, path: str) -> Iterator[Any]:
         return iter(
             self._sql.execute(
                 f"SELECT h.seq, {columns} FROM {self._live} h JOIN revisions r ON r.seq = h.seq {join} "
-                f"WHERE h.ns = ({_NS}) ORDER BY h.seq",
-                (path,),
+                "WHERE h.ns IN (SELECT id FROM namespaces WHERE path >= ? AND path < ?) ORDER BY h.seq",
+                (path, path + _AFTER_ALL),
             )
         )
 
@@ -259,6 +260,11 @@ _HELD = """(
 )"""
 
 _NS = "SELECT id FROM namespaces WHERE path = ?"
+_STATUS = (
+    "SELECT (SELECT ifnull(max(seq), 0) FROM revisions), (SELECT min(expires) FROM heads WHERE expires IS NOT NULL), "
+    "(SELECT value FROM meta WHERE name = 'generation'), (SELECT value FROM meta WHERE name = 'epoch'), "
+    "(SELECT width FROM generations WHERE active)"
+)
 
 
 def _chunked(seqs: Sequence[int]) -> Iterator[tuple[list[int], str]]:
@@ -266,7 +272,7 @@ def _chunked(seqs: Sequence[int]) -> Iterator[tuple[list[int], str]]:
     start = 0
     while start < len(seqs):
         left = len(seqs) - start
-        size = next((s for s in _CHUNKS if s >= left), _CHUNKS[-1])
+        size = left if left <= _EXACTLY else min(_MOST, 1 << (left - 1).bit_length())
         chunk = [int(s) for s in seqs[start : start + size]]
         yield chunk + [-1] * (size - len(chunk)), ",".join("?" * size)
         start += size

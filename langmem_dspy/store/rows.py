@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -16,6 +19,8 @@ ALWAYS = 2**62  # a time later than any; its negative is earlier than any
 _END = "\x1f"  # refused in labels, and smaller than all that is not: paths sort as tuples do
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+_Item = TypeVar("_Item", bound=Item)
 
 
 class Row(NamedTuple):
@@ -40,8 +45,14 @@ def to_path(namespace: Namespace) -> str:
     return "".join(label + _END for label in namespace)
 
 
+@lru_cache(maxsize=4096)
 def to_namespace(path: str) -> Namespace:
     return tuple(path.split(_END)[:-1])
+
+
+def lineage(path: str) -> list[str]:
+    """The paths of a namespace and of all above it, the root's first."""
+    return list(accumulate((label + _END for label in path.split(_END)[:-1]), initial=""))
 
 
 def to_micros(time: Any, name: str) -> int | None:
@@ -77,25 +88,23 @@ def load_provenance(text: str | None) -> Provenance | None:
     return Provenance(thread, tuple(messages), extractor)
 
 
-def item_fields(row: Row, expires: int | None) -> dict[str, Any]:
-    """The fields of an `Item`, for itself or for a `SearchItem`."""
-    updated = to_time(row.at)
-    return {
-        "namespace": to_namespace(row.path),
-        "key": row.key,
-        "value": orjson.loads(row.value or "{}"),
-        "created_at": updated if row.created == row.at else to_time(row.created),
-        "updated_at": updated,
-        "version": row.version,
-        "provenance": load_provenance(row.provenance),
-        "valid_from": to_time(row.valid_from),
-        "valid_to": to_time(row.valid_to),
-        "expires_at": to_time(expires),
-    }
-
-
-def to_item(row: Row, expires: int | None) -> Item:
-    return Item(**item_fields(row, expires))
+def to_item(row: Row, expires: int | None, kind: Callable[..., _Item] = Item, **more: Any) -> _Item:  # type: ignore[assignment]
+    """The item of a revision; `more` are the fields that its `kind` has beside those of an `Item`."""
+    _, path, key, version, _, at, created, valid_from, valid_to, _, _, provenance, value = row
+    updated = to_time(at)
+    return kind(
+        namespace=to_namespace(path),
+        key=key,
+        value=orjson.loads(value or "{}"),
+        created_at=updated if created == at else to_time(created),
+        updated_at=updated,
+        version=version,
+        provenance=None if provenance is None else load_provenance(provenance),
+        valid_from=None if valid_from is None else to_time(valid_from),
+        valid_to=None if valid_to is None else to_time(valid_to),
+        expires_at=None if expires is None else to_time(expires),
+        **more,
+    )
 
 
 def to_revision(row: Row) -> Revision:

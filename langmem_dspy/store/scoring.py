@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -35,30 +35,23 @@ class Query:
     weight: float
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Slots of one shard that match, with the parts of their scores (NaN: not compared)."""
+class Scored(NamedTuple):
+    """Slots that match, with the parts of their scores: dense, lexical and context (NaN or missing: not compared)."""
 
-    seqs: NDArray[np.int64]
+    slots: NDArray[np.int64]
     scores: NDArray[np.float32]
-    dense: NDArray[np.float32]
-    lexical: NDArray[np.float32]
-    context: NDArray[np.float32]
+    parts: tuple[NDArray[np.float32], ...]
 
 
-def statistics(shards: Sequence[Shard], query: Query) -> Statistics:
-    """The lexical statistics of the searched namespaces, filters aside."""
-    parts = [
-        s.postings.statistics(query.terms, s.alive.array if s.dead else None) for s in shards if s.postings is not None
-    ]
-    return Statistics.total(parts) if parts else Statistics(0, 0, (0,) * len(query.terms))
+def score(shard: Shard, mask: NDArray[np.bool_], query: Query, wanted: int) -> Scored:
+    """Slots of `mask` that match: all of a small shard, of a large one at least those among the `wanted` best.
 
-
-def score(shard: Shard, mask: NDArray[np.bool_], query: Query, total: Statistics | None, wanted: int) -> Scored:
-    """Slots of `mask` that match: all of a small shard, of a large one at least those among the `wanted` best."""
+    The words of the shard must be there unless the query is a dense one; their statistics are of all that lives in it.
+    """
     if query.mode == "dense":
         return _dense(shard, mask, query, wanted)
-    assert shard.postings is not None and shard.context is not None and total is not None  # read for these modes
+    assert shard.postings is not None and shard.context is not None  # read for these modes
+    total = shard.postings.statistics(query.terms, shard.alive.array if shard.dead else None)
     if shard.quantized is not None and shard.context.empty:
         few = _few(shard, shard.postings, mask, query, total, wanted)
         if few is not None:
@@ -70,7 +63,8 @@ def score(shard: Shard, mask: NDArray[np.bool_], query: Query, total: Statistics
     context = shard.context.lend(own, alive)
     evidence = own + context
     slots = np.flatnonzero(mask & (evidence > 0))
-    return Scored(shard.ids.array[slots], _scores(evidence[slots]), dense[slots], lexical[slots], context[slots])
+    parts = (dense[slots], lexical[slots], context[slots])
+    return Scored(slots, _scores(evidence[slots]), parts)
 
 
 def _few(
@@ -81,7 +75,7 @@ def _few(
     if query.mode == "lexical" or query.vector is None:
         lexical = postings.scores_of(slots, query.terms, total)
         nothing = np.full(len(slots), np.nan, np.float32)
-        return Scored(shard.ids.array[slots], _scores(lexical), nothing, lexical, np.zeros_like(lexical))
+        return Scored(slots, _scores(lexical), (nothing, lexical, np.zeros_like(lexical)))
     near = _nearest(shard, mask, query.vector, wanted, best_of(slots, lexical, _WORDY))
     if near is None:
         return None
@@ -91,13 +85,8 @@ def _few(
     lexical, (meaning, dense) = postings.scores_of(slots, query.terms, total), _evidence(cosines, query)
     evidence = lexical + meaning
     some = evidence > 0
-    return Scored(
-        shard.ids.array[slots[some]],
-        _scores(evidence[some]),
-        dense[some],
-        lexical[some],
-        np.zeros(np.count_nonzero(some), np.float32),
-    )
+    parts = (dense[some], lexical[some], np.zeros(np.count_nonzero(some), np.float32))
+    return Scored(slots[some], _scores(evidence[some]), parts)
 
 
 def _dense(shard: Shard, mask: NDArray[np.bool_], query: Query, wanted: int) -> Scored:
@@ -110,8 +99,7 @@ def _dense(shard: Shard, mask: NDArray[np.bool_], query: Query, wanted: int) -> 
         cosines = shard.cosines(query.vector)[slots]
     else:
         cosines = shard.cosines_of(slots, query.vector)
-    nothing = np.full(len(slots), np.nan, np.float32)
-    return Scored(shard.ids.array[slots], cosines, cosines, nothing, nothing)
+    return Scored(slots, cosines, (cosines,))
 
 
 def _nearest(

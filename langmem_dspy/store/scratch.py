@@ -112,7 +112,7 @@ class LayeredReader(Reader):
     def vectors(self, path: str, table: str) -> Iterator[tuple[int, int | None, int | None, bytes | None]]:
         return self._joined(self._below.vectors(path, table), self._above.vectors(path, table))
 
-    def words(self, path: str) -> Iterator[tuple[int, bytes, str | None]]:
+    def words(self, path: str) -> Iterator[tuple[int, str, bytes, str | None]]:
         return self._joined(self._below.words(path), self._above.words(path))
 
     def values(self, path: str) -> Iterator[tuple[int, str]]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,14 +15,15 @@ from langmem_dspy.records import SearchItem, SearchOp
 from langmem_dspy.store.filters import Group
 from langmem_dspy.store.index import Index
 from langmem_dspy.store.reader import Reader
-from langmem_dspy.store.rows import item_fields
-from langmem_dspy.store.scoring import Query, Scored, score, statistics
+from langmem_dspy.store.rows import to_item
+from langmem_dspy.store.scoring import Query, score
 from langmem_dspy.store.shard import Shard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _POOL = 5  # times as many items as are asked for are looked at where something orders them anew
+_FEW = 200  # items that are ordered by their own keys and not by going through all keys
 _DAY = 86_400.0
 
 Reranker = Callable[[str, Sequence[SearchItem]], Sequence[float]]
@@ -62,9 +63,8 @@ class Scope:
     now: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Hit:
-    """A revision that was chosen; `parts` are dense, lexical and context."""
+class _Hit(NamedTuple):
+    """A revision that was chosen; `parts` are dense, lexical and context, as far as there are any."""
 
     seq: int
     score: float | None
@@ -78,12 +78,15 @@ def search(
 
     With a `pool` above 1: the best of that many times as many, from the first on, for `reordered`.
     """
-    shards = [index.shard(path, reader) for path in reader.paths(scope.prefix)]
-    masks = _masks(shards, scope, reader)
+    shard = index.shard(scope.prefix, reader)
+    if shard is None:
+        return []
+    shard.need_fields(scope.filter, reader)
+    mask = shard.mask(scope.filter, scope.as_of)
     wanted = (op.offset + op.limit) * pool
-    hits = [] if query is None else _best(op, shards, masks, query, reader, wanted)
+    hits = [] if query is None else _best(op, shard, mask, query, reader, wanted)
     if len(hits) < wanted and (op.min_score is None or op.min_score <= 0):
-        filled = _fill(shards, masks, query, reader, {hit.seq for hit in hits})
+        filled = _fill(shard, mask, query, reader, {hit.seq for hit in hits})
         if op.min_score is not None:
             filled = (hit for hit in filled if hit.score is not None)
         hits += islice(filled, wanted - len(hits))
@@ -102,80 +105,73 @@ def reordered(items: list[SearchItem], op: SearchOp, ranking: Ranking, now: int)
     return weighed[op.offset : op.offset + op.limit]
 
 
-def _masks(shards: Sequence[Shard], scope: Scope, reader: Reader) -> list[NDArray[np.bool_]]:
-    for shard in shards:
-        shard.need_fields(scope.filter, reader)
-    return [shard.mask(scope.filter, scope.as_of) for shard in shards]
-
-
-def _best(
-    op: SearchOp, shards: list[Shard], masks: list[NDArray[np.bool_]], query: Query, reader: Reader, wanted: int
-) -> list[_Hit]:
+def _best(op: SearchOp, shard: Shard, mask: NDArray[np.bool_], query: Query, reader: Reader, wanted: int) -> list[_Hit]:
     """The `wanted` best matches, best first, equal ones by namespace and key."""
-    total = None
-    if query.mode != "dense":
-        for shard in shards:
-            shard.need_words(reader)
-        total = statistics(shards, query)
-    found = [score(shard, mask, query, total, wanted) for shard, mask in zip(shards, masks, strict=True)]
-    if not found or not wanted:
+    if not wanted:
         return []
-    scores = found[0].scores if len(found) == 1 else np.concatenate([f.scores for f in found])
-    chosen = np.flatnonzero(scores >= (-np.inf if op.min_score is None else op.min_score))
-    if len(chosen) > wanted:
-        least = np.partition(scores[chosen], len(chosen) - wanted)[len(chosen) - wanted]
-        chosen = chosen[scores[chosen] >= least]  # with all that tie with the last: their keys decide
-    return _ordered(found, chosen, reader)[:wanted]
-
-
-def _ordered(found: Sequence[Scored], chosen: NDArray[np.intp], reader: Reader) -> list[_Hit]:
-    hits, start = [], 0
-    for one in found:
-        here = chosen[(chosen >= start) & (chosen < start + len(one.seqs))] - start
-        columns = (one.seqs, one.scores, one.dense, one.lexical, one.context)
-        hits += [
-            _Hit(seq, score, parts) for seq, score, *parts in zip(*(c[here].tolist() for c in columns), strict=True)
-        ]
-        start += len(one.seqs)
-    if len({hit.score for hit in hits}) < len(hits):
+    if query.mode != "dense":
+        shard.need_words(reader)
+    found = score(shard, mask, query, wanted)
+    least = -math.inf if op.min_score is None else float(op.min_score)
+    if (spare := len(found.scores) - wanted) > 0:
+        # With all that tie with the last: their keys decide.
+        least = max(least, float(np.partition(found.scores, spare)[spare]))
+    chosen = np.flatnonzero(found.scores >= least)
+    scores, parts = found.scores[chosen].tolist(), zip(*(part[chosen].tolist() for part in found.parts), strict=True)
+    hits = list(map(_Hit, shard.ids.array[found.slots[chosen]].tolist(), scores, parts))
+    if len(set(scores)) < len(hits):
         labels = reader.labels([hit.seq for hit in hits])
-        return sorted(hits, key=lambda hit: (-(hit.score or 0.0), labels[hit.seq]))
-    return sorted(hits, key=lambda hit: -(hit.score or 0.0))
+        hits.sort(key=lambda hit: labels[hit.seq])
+    hits.sort(key=_by_score, reverse=True)
+    return hits[:wanted]
+
+
+def _by_score(hit: _Hit) -> float:
+    return hit.score or 0.0
 
 
 def _fill(
-    shards: Sequence[Shard], masks: Sequence[NDArray[np.bool_]], query: Query | None, reader: Reader, taken: set[int]
+    shard: Shard, mask: NDArray[np.bool_], query: Query | None, reader: Reader, taken: set[int]
 ) -> Iterator[_Hit]:
     """Items without a match, by namespace and key: first those that could have had one, scored 0, then the rest."""
-    ranks = (0.0, None) if query is not None and query.mode != "dense" else (None,)
-    for rank in ranks:
-        for shard, mask in zip(shards, masks, strict=True):
-            if len(ranks) > 1 and shard.postings is not None:
-                worded = shard.postings.lengths.array > 0
-                mask = mask & (worded if rank is not None else ~worded)
-            for _, seq in reader.keys(shard.path) if mask.any() else ():
-                slot = shard.slot(seq)
-                if slot is not None and mask[slot] and seq not in taken:
-                    yield _Hit(seq, rank)
+    if query is None or query.mode == "dense" or shard.postings is None:
+        yield from (_Hit(seq, None) for seq in _in_order(shard, mask, reader) if seq not in taken)
+        return
+    worded = shard.postings.lengths.array > 0
+    yield from (_Hit(seq, 0.0) for seq in _in_order(shard, mask & worded, reader) if seq not in taken)
+    yield from (_Hit(seq, None) for seq in _in_order(shard, mask & ~worded, reader) if seq not in taken)
+
+
+def _in_order(shard: Shard, mask: NDArray[np.bool_], reader: Reader) -> Iterator[int]:
+    """The revisions of some slots by namespace and key."""
+    some = shard.ids.array[mask]
+    if len(some) <= _FEW:  # sought one by one, where all would be looked through for them
+        seqs = some.tolist()
+        labels = reader.labels(seqs)
+        yield from sorted(seqs, key=labels.__getitem__)
+        return
+    for path in reader.paths(shard.path):
+        for _, seq in reader.keys(path):
+            slot = shard.slot(seq)
+            if slot is not None and mask[slot]:
+                yield seq
 
 
 def _fetch(hits: Sequence[_Hit], reader: Reader, explain: bool) -> list[SearchItem]:
     rows = reader.rows([hit.seq for hit in hits])
     expiries = reader.expiries(rows.values())
     return [
-        SearchItem(
-            **item_fields(rows[hit.seq], expiries.get(hit.seq)),
-            score=hit.score,
-            explanation=_explain(hit) if explain else None,
+        to_item(
+            row, expiries.get(seq), SearchItem, score=score, explanation=_explain(score, parts) if explain else None
         )
-        for hit in hits
-        if hit.seq in rows
+        for seq, score, parts in hits
+        if (row := rows.get(seq)) is not None
     ]
 
 
-def _explain(hit: _Hit) -> dict[str, Any]:
-    named = zip(("dense", "lexical", "context"), hit.parts, strict=False)
-    return {"score": hit.score, **{name: part for name, part in named if not math.isnan(part)}}
+def _explain(score: float | None, parts: Sequence[float]) -> dict[str, Any]:
+    named = zip(("dense", "lexical", "context"), parts, strict=False)
+    return {"score": score, **{name: part for name, part in named if not math.isnan(part)}}
 
 
 def _weighed(item: SearchItem, ranking: Ranking, now: int) -> SearchItem:

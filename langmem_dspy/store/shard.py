@@ -1,4 +1,4 @@
-"""The items of one namespace in memory, as columns over slots that are added and never changed.
+"""The items at and below one namespace in memory, as columns over slots that are added and never changed.
 
 A slot is one revision; when its item is updated or deleted the slot dies, and once a third are dead the shard is made
 anew. So a deletion costs the same at any size, one search never sees half of a change, and two stores may share slots.
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Shard:
-    """One namespace, its vectors `width` wide. `postings` and `context` are read with the first query of words."""
+    """A namespace with those below it, their vectors `width` wide.
+
+    `postings` and `context` are read with the first query of words.
+    """
 
     def __init__(self, path: str, width: int | None):
         self.path, self.width = path, width
@@ -44,7 +47,7 @@ class Shard:
         self.context: Context | None = None
         # Both as a snapshot has them, and the words of what was added since; until they are asked for.
         self.saved_words: Callable[[], tuple[Postings, Context] | None] | None = None
-        self._added_words: list[tuple[bytes, str | None]] = []
+        self._added_words: list[tuple[str, bytes, str | None]] = []
         self.fields = Fields()
         self.quantized: Quantized | None = None
         self.dead = self.without_vector = 0
@@ -65,9 +68,9 @@ class Shard:
         self._append(row.seq, row.valid_from, row.valid_to, row.vectors)
         if self.postings is not None and self.context is not None:
             self.postings.append(row.terms)
-            self.context.append(row.provenance)
+            self.context.append(row.path, row.provenance)
         elif self.saved_words is not None:
-            self._added_words.append((row.terms, row.provenance))
+            self._added_words.append((row.path, row.terms, row.provenance))
         if self.fields:
             self.fields.append(row.value)
 
@@ -87,11 +90,11 @@ class Shard:
         """Read the postings and the threads, unless they are there."""
         if self.known_words() is not None:
             return
-        words = {seq: (terms, provenance) for seq, terms, provenance in reader.words(self.path)}
-        ordered = [words.get(seq, (b"", None)) for seq in self.ids.array.tolist()]
-        self.postings, self.context = Postings(terms for terms, _ in ordered), Context()
-        for _, provenance in ordered:
-            self.context.append(provenance)
+        words = {seq: (path, terms, provenance) for seq, path, terms, provenance in reader.words(self.path)}
+        ordered = [words.get(seq, ("", b"", None)) for seq in self.ids.array.tolist()]
+        self.postings, self.context = Postings(terms for _, terms, _ in ordered), Context()
+        for path, _, provenance in ordered:
+            self.context.append(path, provenance)
 
     def known_words(self) -> tuple[Postings, Context] | None:
         """The postings and the threads in memory or in a snapshot; None where they must be read from the database."""
@@ -100,9 +103,9 @@ class Shard:
             added, self._added_words = self._added_words, []
             if saved is not None:
                 self.postings, self.context = saved
-                for terms, provenance in added:
+                for path, terms, provenance in added:
                     self.postings.append(terms)
-                    self.context.append(provenance)
+                    self.context.append(path, provenance)
         return None if self.postings is None or self.context is None else (self.postings, self.context)
 
     def need_fields(self, filter: Group | None, reader: Reader) -> None:

@@ -3,7 +3,8 @@
 The model is an engine for `dspy.LM`. It reads a small controlled English of rules out of its request ("If `ticket`
 mentions "refund", set `queue` to "billing".") and plays one of two parts, told from the request alone: the *worker*
 carries out the rules that stand in its instructions; the *reviewer* restates rules that stand in the evidence it is
-shown, fits them to prompts, and slips as models slip. It knows no world, no gold answer and no earlier request.
+shown, fits them to prompts, and slips as models slip. Advice in plain words is restated, too, but not followed. It
+knows no world, no gold answer and no earlier request.
 
 What it proves: that programs, optimizers, budgets, credit, search, persistence and tracking work together, and how
 search strategies compare when feedback holds what is to be learned. What it does not prove: anything about a real

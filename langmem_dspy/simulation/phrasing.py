@@ -48,6 +48,8 @@ _INTRODUCTIONS = ("if", "when", "whenever")
 
 def phrase(rule: Rule, style: int = 0) -> str:
     """`rule` as a sentence. Each `style` (any whole number) is one wording; all mean the same."""
+    if rule.effect == "advice":
+        return rule.value
     orders = ORDERS[rule.effect]
     order = orders[style % len(orders)].format(field=rule.field, value=rule.value, source=rule.source)
     if not rule.when:

@@ -7,7 +7,7 @@ into words by `phrasing`, and carried out or checked by `effects`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -22,6 +22,7 @@ Effect = Literal[
     "quote",  # it contains the value of the field `source`
     "limit",  # it has at most `value` words
     "case",  # its letters are in `value` ("upper", "lower", "title") case
+    "advice",  # `value` is all that is said, in plain words: restated, never followed
     "language",  # it is in the language `value`; simulated by naming the language in front
 ]
 
@@ -72,6 +73,10 @@ class Rule:
         """Every field it speaks of."""
         spoken = {self.field, *(condition.field for condition in self.when)}
         return spoken | {self.source} if self.effect == "quote" else spoken
+
+    def stands_in(self, text: str, rules: Collection[Rule]) -> bool:
+        """Whether `text`, of which `rules` are the rules, says it already."""
+        return self.value in text if self.effect == "advice" else self in rules
 
     def contradicts(self, other: Rule) -> bool:
         """Whether both can fire on the same grounds and cannot both be followed."""

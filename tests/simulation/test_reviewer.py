@@ -6,10 +6,12 @@ import dspy
 import pydantic
 import pytest
 
-from langmem_dspy import simulation
+from langmem_dspy import create_multi_prompt_optimizer, create_prompt_optimizer, simulation
 from langmem_dspy.optimizers.credit import AssignCredit
 from langmem_dspy.optimizers.gradient import Diagnose, Revise
 from langmem_dspy.optimizers.revision import MendPrompt
+from langmem_dspy.simulation import worlds
+from langmem_dspy.simulation.advice import find_advice
 from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.phrasing import correct, phrase
 from langmem_dspy.simulation.rules import Condition, Rule
@@ -203,3 +205,41 @@ def test_asked_which_of_several_prompts_to_change_it_names_those_the_feedback_is
     )
     lm = simulation.offline_lm("strong")
     assert json.loads(lm(text, response_format=Classify)[0])["which"] == ["sort"]
+
+
+ADVICE = "Always offer to look the order up by its number."
+
+
+@pytest.mark.parametrize("kind", ["gradient", "metaprompt", "prompt_memory"])
+def test_advice_in_plain_words_is_restated_word_for_word(kind):
+    talk = [{"role": "user", "content": "Where is my order?"}, {"role": "assistant", "content": "No idea."}]
+    optimize = create_prompt_optimizer(simulation.offline_lm("strong"), kind=kind)
+    better = optimize([(talk, ADVICE)], "You help customers of {shop}.")
+    assert better == f"You help customers of {{shop}}.\n{ADVICE}"
+    assert optimize([(talk, ADVICE)], better) == better  # it stands there
+
+
+def test_what_people_ask_for_in_a_conversation_is_no_advice():
+    talk = '<trajectory id="t1">\n<conversation>\nuser: Please tell me a joke.\n</conversation>\n</trajectory>'
+    assert diagnose(talk).recommendations == []
+
+
+def test_advice_is_not_taken_where_the_owner_says_never():
+    assert diagnose(trajectory(ADVICE)).recommendations == [ADVICE]
+    assert diagnose(trajectory(ADVICE), when_to_update="never").recommendations == []
+
+
+def test_advice_goes_into_the_prompt_it_shares_words_with():
+    prompts = [{"name": "sort", "prompt": "Sort the tickets."}, {"name": "reply", "prompt": "Answer about an order."}]
+    optimize = create_multi_prompt_optimizer(simulation.offline_lm("strong"))
+    sort, reply = optimize([([{"role": "user", "content": "Where is it?"}], ADVICE)], prompts)
+    assert sort is prompts[0] and reply["prompt"].endswith(ADVICE)
+
+
+@pytest.mark.parametrize("name", worlds.names())
+def test_no_world_is_learned_by_advice_in_plain_words(name):
+    world = worlds.load(name, n_train=20, n_val=1, n_test=1)
+    with dspy.context(lm=simulation.offline_lm()):
+        said = [world.metric(example, world.program()(**example.inputs())).feedback for example in world.trainset]
+    assert any(find_rules(feedback) for feedback in said)
+    assert [find_advice(feedback) for feedback in said] == [[]] * len(said)

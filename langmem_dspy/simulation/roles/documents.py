@@ -64,6 +64,8 @@ def belongs(rule: Rule, document: Document, flows: Sequence[Flow], complained_of
     """
     if document.heed and not _heeds(rule, document.heed, flows):
         return False
+    if rule.effect == "advice":
+        return True
     step = document.step(flows)
     if step is not None and step.writes:
         return rule.field in step.writes
@@ -78,7 +80,7 @@ def _heeds(rule: Rule, heed: str, flows: Sequence[Flow]) -> bool:
         return False
     known = {name for flow in flows for name in flow.writes} | {rule.field}
     named = known & (set(re.findall(r"`(\w+)`", heed)) | set(re.findall(r"\w+", heed.lower())))
-    return not named or rule.field in named
+    return not named or rule.field in named or rule.effect == "advice"
 
 
 def _older(label: str) -> bool:

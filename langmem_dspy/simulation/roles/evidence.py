@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from langmem_dspy.simulation.advice import find_advice
 from langmem_dspy.simulation.parsing import find_said, readable
 from langmem_dspy.simulation.rules import Rule
 
@@ -22,6 +23,12 @@ class Claim:
     owners: list[str] = field(default_factory=list)  # predictors the feedback names outright
     correction: bool = True  # only ever said of single cases
 
+    def count(self, case: str, owner: str) -> None:
+        self.times += 1
+        for name, names in ((case, self.cases), (owner, self.owners)):
+            if name and name not in names:
+                names.append(name)
+
 
 @dataclass
 class Flow:
@@ -33,16 +40,17 @@ class Flow:
 
 
 def claims(text: str) -> list[Claim]:
-    """The rules in `text`, each once, in the order they first come."""
+    """The rules in `text`, and the advice in feedback and conclusions, each once, in the order they first come."""
+    conclusion = text.startswith("[") and not _RAW.search(text)
     found: dict[Rule, Claim] = {}
     for case, owner, part in _cases(text):
         for said in find_said(part):
             claim = found.setdefault(said.rule, Claim(said.rule))
-            claim.times += 1
             claim.correction &= said.correction
-            for name, names in ((case, claim.cases), (owner, claim.owners)):
-                if name and name not in names:
-                    names.append(name)
+            claim.count(case, owner)
+        feedback = part if conclusion or owner else "\n".join(m[m.lastindex or 0] for m in _FEEDBACK.finditer(part))
+        for advice in find_advice(feedback):
+            found.setdefault(advice, Claim(advice, correction=False)).count(case, owner)
     return list(found.values())
 
 
@@ -63,6 +71,10 @@ _RAW = re.compile(
 )
 _CASE = re.compile(
     r"<trajectory id=\"([^\"]*)\"[^>]*>|^#+ Example (\d+)\b|^\{\"|^(?:Example|Case) (\d+)\b", re.MULTILINE
+)
+_FEEDBACK = re.compile(
+    r"<feedback[^>]*>(.*?)</feedback>|^#+ Feedback[^\n]*\n(.*?)(?=^#|\Z)|\"feedback\": *\"((?:[^\"\\]|\\.)*)\"",
+    re.DOTALL | re.IGNORECASE | re.MULTILINE,
 )
 _OWNED = re.compile(r"<feedback for=\"([^\"]+)\">(.*?)</feedback>", re.DOTALL)
 

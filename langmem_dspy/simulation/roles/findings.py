@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from langmem_dspy.simulation.advice import shared_words
 from langmem_dspy.simulation.chance import Chance
 from langmem_dspy.simulation.parsing import find_rules
 from langmem_dspy.simulation.profiles import Profile
@@ -50,7 +51,8 @@ def review_of(question: Question, profile: Profile, chance: Chance) -> Review:
     original = docs[1] if len(docs) == 2 and not docs[0].name and not docs[1].name else None
     under_review = docs[:1] if original else docs
     evidence = [section for section in cut if section.kind == "evidence"]
-    known = {rule for section in cut if section.kind == "known" for rule in find_rules(section.text)}
+    told = "\n".join(section.text for section in cut if section.kind == "known")
+    known = find_rules(told)
     advised = bool(evidence) and all(is_conclusion(s.text) for s in evidence if s.text.strip())
     said = claims("\n".join(section.text for section in evidence))
     steps = flows(section.text for section in evidence)
@@ -60,12 +62,12 @@ def review_of(question: Question, profile: Profile, chance: Chance) -> Review:
         for claim in said
         for document in under_review
     }
-    open_claims = [claim for claim in _believed(said, profile, chance) if claim.rule not in known]
+    open_claims = [claim for claim in _believed(said, profile, chance) if not claim.rule.stands_in(told, known)]
     placed = [
         Finding(claim.rule, document.name, claim.times, tuple(claim.cases))
         for claim in open_claims
         if (document := _place(claim, under_review, fits, profile, chance, advised)) is not None
-        and claim.rule not in document.rules
+        and not claim.rule.stands_in(document.text, document.rules)
     ]
     task = "\n".join(s.text for s in cut if s.kind in ("task", "guidance"))
     return Review(task, tuple(under_review), original, tuple(_noticed(placed, profile, chance, advised)))
@@ -109,7 +111,9 @@ def _place(
 
 
 def _likeliest(fitting: list[Document], rule: Rule) -> list[Document]:
-    """Of several prompts that a rule may belong into, those that speak of its field, if any do."""
+    """Of several prompts that a rule may belong into, those that speak of its field, if any do; for advice, of it."""
+    if rule.effect == "advice":
+        return sorted(fitting, key=lambda document: -shared_words(rule, document.text))
     return [document for document in fitting if rule.field in document.spoken] or fitting
 
 

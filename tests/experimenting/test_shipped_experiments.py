@@ -94,3 +94,14 @@ def test_a_live_program_learns_from_complaints():
     found = rows(run("online_learning", variants=["complaints"], live=24, further=4, wrong_every=2, every=8))
     assert found["complaints"]["held_out"] > found["untuned"]["held_out"] + 0.1
     assert found["complaints"]["variables_kept"] is True
+
+
+@pytest.mark.parametrize("file", sorted(file.name for file in EXPERIMENTS.glob("*.py")))
+def test_the_command_line_of_each_experiment_tells_its_options(file, capsys):
+    try:
+        experiment = load_experiment(EXPERIMENTS / file)
+    except InputError as error:
+        assert "experiment" in str(error)
+        pytest.skip("what experiments share")
+    experiment.main(["--help"])
+    assert "--seeds" in capsys.readouterr().out

@@ -112,6 +112,11 @@ class CompileFinished(Event):
     result: Mapping[str, Any] | None
     error: str | None = None
 
+    @property
+    def why(self) -> str:
+        """In words: the error that ended the run, else its stop reason."""
+        return "interrupted" if self.error == "KeyboardInterrupt" else self.error or self.stop_reason
+
 
 @dataclass(frozen=True)
 class HeldOutEvaluated(Event):

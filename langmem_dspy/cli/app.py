@@ -16,12 +16,13 @@ from langmem_dspy.cli.prompts import prompts
 from langmem_dspy.cli.runs import compare, diff, report, show
 from langmem_dspy.cli.serve import keys, serve
 from langmem_dspy.cli.ui import ui
-from langmem_dspy.experimenting.command import ending_in_one_line
+from langmem_dspy.experimenting.ending import ending_in_one_line
 
 app = App(
     name="langmem-dspy",
     version=__version__,
     help_format="markdown",
+    suppress_keyboard_interrupt=False,  # it is told by `ending_in_one_line`
     help="""
 Better prompts and long-term memory for DSPy programs.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from langmem_dspy.cli.options import ModelOptions, TrackingOptions
+from langmem_dspy.experimenting.ending import if_it_ends_early
 
 
 def demo(
@@ -49,7 +50,7 @@ def demo(
         return
     task, reflection = models.load()
     models.announce(console, task, reflection)
-    with tracking.around(console):
+    with if_it_ends_early(lambda: _kept(tracking)), tracking.around(console):
         comparison = compare_optimizers(
             lambda seed: worlds.load(world, seed=seed),
             optimizers=optimizers or OPTIMIZERS,
@@ -61,3 +62,7 @@ def demo(
             console=console,
         )
         console.print(comparison)
+
+
+def _kept(tracking: TrackingOptions) -> str:
+    return "The runs that ended before are in MLflow: langmem-dspy ui" if tracking.track else "Nothing is kept."

@@ -12,6 +12,7 @@ from cyclopts.types import ExistingFile
 
 from langmem_dspy.cli.options import BudgetOptions, ModelOptions, TrackingOptions
 from langmem_dspy.errors import InputError
+from langmem_dspy.experimenting.ending import if_it_ends_early
 
 if TYPE_CHECKING:
     import dspy
@@ -110,11 +111,17 @@ def optimize(
     student = load_program(program)
     train, val = _splits(data, student, search.seed)
     optimizer = _optimizer(search, console, load_object(metric), reflection, budget)
-    with tracking.around(console), dspy.context(lm=task):
+    with if_it_ends_early(lambda: _kept_in(search.log_dir)), tracking.around(console), dspy.context(lm=task):
         compiled = optimizer.compile(student, trainset=train, valset=val)
     console.print(compiled.detailed_results)
     compiled.save(out)
     console.print(f'Saved to {out}; load it with [bold]program.load("{out}")[/].', highlight=False)
+
+
+def _kept_in(log_dir: Path | None) -> str:
+    if log_dir is None:
+        return "Nothing is kept to go on from; with --log-dir, a run that was ended goes on where it was."
+    return f"What was asked and answered is kept in {log_dir}: the same command goes on there."
 
 
 def _splits(data: DataOptions, student: dspy.Module, seed: int) -> tuple[list[Any], list[Any]]:

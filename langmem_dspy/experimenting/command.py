@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import App, Group, Parameter
 from cyclopts.config import Toml
 from cyclopts.types import ExistingFile
-from dspy.utils.exceptions import DSPyError
 
-from langmem_dspy.errors import LangMemError
+from langmem_dspy.experimenting.ending import ending_in_one_line
 
 if TYPE_CHECKING:
     from langmem_dspy.experimenting.defining import Experiment
@@ -64,27 +62,15 @@ def main(experiment: Experiment[Any], arguments: Sequence[str] | None = None) ->
         command(experiment, sys.argv[0] if arguments is None else experiment.source.name)(arguments)
 
 
-@contextmanager
-def ending_in_one_line() -> Iterator[None]:
-    """Ends the process if what runs inside goes wrong; our errors and DSPy's are told in one line."""
-    from rich.console import Console
-    from rich.text import Text
-
-    try:
-        yield
-    except (LangMemError, DSPyError) as error:
-        # As Text: a message may hold brackets, 'langmem-dspy[server]' among them, that are no markup.
-        told = Text.assemble((type(error).__name__, "red"), f": {error}")
-        Console(stderr=True).print(told, soft_wrap=True, highlight=False)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
 def command(experiment: Experiment[Any], name: str) -> App:
     """The command line as an app that takes arguments; `name` is what it calls itself."""
     app = App(
-        name=name, help=_help(experiment), help_format="plaintext", version_flags=(), result_action="return_value"
+        name=name,
+        help=_help(experiment),
+        help_format="plaintext",
+        version_flags=(),
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,  # it is told by `ending_in_one_line`
     )
     app.default(_body(experiment))
 
@@ -104,7 +90,7 @@ def command(experiment: Experiment[Any], name: str) -> App:
             app.config = (Toml(config, must_exist=True, use_commands_as_keys=False),)
         app(arguments)
 
-    app.meta.help = app.help
+    app.meta.help, app.meta.suppress_keyboard_interrupt = app.help, False
     return app.meta
 
 
@@ -122,6 +108,8 @@ def _body(experiment: Experiment[Any]) -> Any:
             outcome.save(running.out)
             console.print(f"Table and plot are in {running.out}.", highlight=False)
 
+    # cyclopts looks names in annotations up where the class stands; those of a base may be known elsewhere alone.
+    experiment.config.__init__.__annotations__.update(get_type_hints(experiment.config, include_extras=True))
     keyword = inspect.Parameter.KEYWORD_ONLY
     flags: dict[str, Any] = {"name": "*", "negative_iterable": ()}
     parameters = [

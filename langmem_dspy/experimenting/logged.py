@@ -75,11 +75,6 @@ class Logged:
             self._say("[yellow]MLflow has not taken everything. The cells are kept: the same command delivers them.[/]")
         elif kind is None:
             self._say(f"In MLflow: experiment {self.name}, run {self.run_id}; [bold]langmem-dspy ui[/] opens it.")
-        if kind is not None:
-            done, whole = len(self._compiles), len(self.running.tasks)
-            self._say(
-                f"[yellow]{done} of {whole} cells are finished and kept; the same command goes on with the rest.[/]"
-            )
 
     def _begin(self) -> None:
         running, first = self.running, self.running.plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +16,7 @@ from langmem_dspy._version import __version__
 from langmem_dspy.events import CompileStarted, subscribe
 from langmem_dspy.experimenting.cells import Cell, Found, cell_key, checked
 from langmem_dspy.experimenting.configs import files_digest, models_of, to_json
+from langmem_dspy.experimenting.ending import if_it_ends_early
 from langmem_dspy.experimenting.keeping import DEFAULT_FOLDER, Kept, digests
 from langmem_dspy.experimenting.logged import Logged
 from langmem_dspy.experimenting.outcomes import Outcome
@@ -73,6 +74,7 @@ class Running(Generic[C]):
             self._say(f"{len(known)} of {len(self.tasks)} cells were finished before, {how}.")
         found: list[Found] = []
         with (
+            if_it_ends_early(lambda: self._kept_of(found)),
             Logged(self) if self.track else _untracked() as log,
             comparison_progress(self.console, self.plan.size) as show,
         ):
@@ -135,6 +137,10 @@ class Running(Generic[C]):
             self.models.announce(self.console, *(loaded if isinstance(loaded, tuple) else (loaded,)))
         variants = ", ".join(self.plan.variants)
         self._say(f"{self.experiment.name}: {len(self.tasks)} cells; {variants}; baseline {self.experiment.baseline}")
+
+    def _kept_of(self, found: Sequence[Found]) -> str:
+        whole = len(self.tasks)
+        return f"{len(found)} of {whole} cells are finished and kept; the same command goes on with the rest."
 
     def _figures(self, cell: Found) -> str:
         score = cell.row.get(self.experiment.score)

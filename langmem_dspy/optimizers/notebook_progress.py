@@ -64,7 +64,7 @@ class NotebookProgress:
             self._step = f"step {event.step} {'✓' if event.accepted else '·'} {_short(event.reason)}"
         elif isinstance(event, CompileFinished):
             self._best = _gained(event.result or {}) or self._best
-            self._step = f"stopped: {event.error or event.stop_reason}"
+            self._step = f"stopped: {event.why}"
         else:
             return
         line = " | ".join(filter(None, (self._head, self._best, self._step)))

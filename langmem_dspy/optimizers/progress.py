@@ -121,7 +121,7 @@ def _line(event: Event) -> str | None:
         best = "" if event.best_score is None else f"  best {event.best_score:.3f}"
         return f"  step {event.step} {mark} {escape(event.reason)}{best}  [dim]{event.lm_calls} calls[/]"
     if isinstance(event, CompileFinished):
-        return f"  stopped: {escape(event.error or event.stop_reason)}"
+        return f"  stopped: {escape(event.why)}"
     return None
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dspy
 import pytest
 
 PROGRAM = """
@@ -57,3 +58,31 @@ def test_a_slip_is_told_in_one_line(folder: Path, arguments: list[str], said: st
     ran = command(folder, "optimize", *arguments, "--no-track")
     assert ran.returncode == 1 and said in " ".join(ran.stderr.split())
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("journal", "said"),
+    [
+        (("--log-dir", "logs"), "is kept in logs: the same command goes on there"),
+        ((), "with --log-dir, a run that was ended goes on where it was"),
+    ],
+)
+def test_an_interrupted_run_tells_how_to_go_on(cli, tmp_path, folder, monkeypatch, journal, said) -> None:
+    def interrupted(gold, pred, trace=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("langmem_dspy.cli.loading.load_object", lambda name: interrupted)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr("langmem_dspy.cli.loading.load_program", lambda name: dspy.Predict("ticket -> queue"))
+    ran = cli("optimize", "mine:route", "--data", "train.jsonl", "--metric", "mine:metric", "--no-track", *journal)
+    assert ran.code == 130
+    assert ran.err.startswith("Interrupted: ") and said in ran.err and len(ran.err.splitlines()) == 1
+
+
+def test_an_interrupted_demo_tells_what_there_is(cli, monkeypatch) -> None:
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("langmem_dspy.optimizers.compare.compare_optimizers", interrupted)
+    ran = cli("demo", "--no-track")
+    assert (ran.code, ran.err) == (130, "Interrupted: Nothing is kept.\n")

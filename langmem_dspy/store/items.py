@@ -135,7 +135,8 @@ class _Transaction:
             self._look_up(writes)
         for write in writes:
             ns, last = self._namespace(write.path), self._last(write.path, write.key)
-            self._check_version(write, last)
+            if write.if_version is not None:
+                self._check_version(write, last)
             if write.value is None and (last is None or not last.live):
                 seqs.append(None)
                 continue
@@ -207,7 +208,7 @@ class _Transaction:
 
     def _check_version(self, write: Write, last: Last | None) -> None:
         found = last.version if last is not None and last.live else 0
-        if write.if_version is not None and write.if_version != found:
+        if write.if_version != found:
             raise ConflictError(
                 f"{to_namespace(write.path)!r} {write.key!r} is at version {found}, not {write.if_version}: "
                 "someone wrote in between; read it again, apply your change and retry (0 means: must not exist)"

@@ -62,7 +62,7 @@ class Vectors:
     def given(self, vector: Sequence[float]) -> NDArray[np.float32]:
         """A caller's own vector, checked: finite, of this store's width, brought to unit length."""
         array = np.ascontiguousarray(vector, dtype=np.float32)
-        square = float(array @ array) if array.ndim == 1 and len(array) else math.nan
+        square = float(array.dot(array)) if array.ndim == 1 and len(array) else math.nan
         if not math.isfinite(square):
             raise InputError(f"a vector is one row of finite numbers, not an array of shape {array.shape}")
         self._check_width(len(array))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from langmem_dspy.services.run import Run
+from langmem_dspy.services.run_events import Event, events_at_end, events_at_start, first_event
 from langmem_dspy.services.runs import Runs
 from langmem_dspy.services.wire import event
 
@@ -57,9 +58,14 @@ def streamed(
     return StreamingResponse(events, 200, headers, "text/event-stream")
 
 
+def ended(runs: Runs, run: Run) -> Response:
+    """What a thread holds once a run of it that was cancelled has ended."""
+    return StreamingResponse(_values(runs, run), 200, places(run, "join"), "application/json")
+
+
 async def _result(runs: Runs, run: Run, cancel: bool) -> AsyncIterator[bytes]:
     try:
-        while not await ended(run):
+        while not await came(run.done):
             yield b"\n"
         yield run.result or b"null"
     finally:
@@ -67,26 +73,37 @@ async def _result(runs: Runs, run: Run, cancel: bool) -> AsyncIterator[bytes]:
             runs.cancel(run)
 
 
+async def _values(runs: Runs, run: Run) -> AsyncIterator[bytes]:
+    while not await came(run.done):
+        yield b"\n"
+    yield runs.threads.values(run)
+
+
 async def _events(runs: Runs, run: Run, modes: Sequence[str], after: int, cancel: bool) -> AsyncIterator[bytes]:
     try:
-        number, name, data = run.first_event()
-        if after < number:
-            yield event(name, data, number)
-        while not await ended(run):
-            yield b": heartbeat\n\n"
-        for number, name, data in run.events(modes):
-            if after < number:
-                yield event(name, data, number)
+        if after < 1:
+            yield _told([first_event(run)], after)
+        for moment, events in ((run.started, events_at_start), (run.done, events_at_end)):
+            while not await came(moment):
+                yield b": heartbeat\n\n"
+            if told := _told(events(run, modes), after):
+                yield told
     finally:
         if cancel:
             runs.cancel(run)
 
 
-async def ended(run: Run) -> bool:
-    """Whether the run ends before something has to be sent again."""
+def _told(events: Iterable[Event], after: int) -> bytes:
+    return b"".join(event(name, data, number) for number, name, data in events if after < number)
+
+
+async def came(moment: asyncio.Event) -> bool:
+    """Whether it comes before something has to be sent again."""
+    if moment.is_set():
+        return True
     try:
         async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-            await run.done.wait()
+            await moment.wait()
     except TimeoutError:
         return False
     return True

@@ -127,7 +127,9 @@ class SearchThreads(CountThreads):
     sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] | None = None
     sort_order: Literal["asc", "desc"] | None = None
     select: list[str] | None = None
-    extract: Any = None
+    extract: Annotated[dict[str, str], Field(max_length=10)] | None = Field(
+        None, description='parts of each thread, under `extracted`: {"last": "values.messages[-1]"}'
+    )
 
 
 class PruneThreads(Body):

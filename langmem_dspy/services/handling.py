@@ -47,9 +47,20 @@ def threads_of(request: Request) -> Threads:
 
 
 def graph_of(request: Request, assistant: str) -> Graph:
-    """Raises `Refused` for a graph that is not served."""
+    """Raises `Refused` for a graph that is not served: 404 where that was an id, as LangGraph's clients expect."""
     graphs: Graphs = request.app.state.graphs
     graph = graphs.find(assistant)
     if graph is None:
-        raise Refused(404, f"there is no assistant {assistant[:100]!r}; this server has {', '.join(graphs)}")
+        raise Refused(
+            404 if _is_id(assistant) else 422,
+            f"there is no assistant {assistant[:100]!r}; this server has {', '.join(graphs)}",
+        )
     return graph
+
+
+def _is_id(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

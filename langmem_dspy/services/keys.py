@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 import time
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from pathlib import Path
 import orjson
 from filelock import FileLock
 
+from langmem_dspy.durable_files import replacing
 from langmem_dspy.errors import InputError
 from langmem_dspy.namespaces import check_namespace
 from langmem_dspy.records import Namespace
@@ -118,13 +118,8 @@ class KeyFile:
         return FileLock(f"{self.path}.lock")
 
     def _write(self, keys: Iterable[Key]) -> None:
-        beside = self.path.with_name(f"{self.path.name}.new")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with replacing(self.path, mode=0o600) as file:
             file.write(orjson.dumps({"keys": [asdict(key) for key in keys]}, option=orjson.OPT_INDENT_2))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
         self._checked = float("-inf")
 
 

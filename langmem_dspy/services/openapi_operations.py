@@ -91,7 +91,7 @@ _VALUES = {"updated_memories": [{**_ITEM, "version": 1}]}
 _RUNS = {"Extract memories": _EXTRACT, "Improve prompts": _OPTIMIZE}
 _STREAM = (
     f'id: 1\nevent: metadata\ndata: {{"run_id": "{_RUN}", "attempt": 1, "thread_id": "{_THREAD}"}}\n\n'
-    'id: 3\nevent: values\ndata: {"updated_memories": []}\n\nid: 4\nevent: end\ndata: null\n\n'
+    'id: 10\nevent: values\ndata: {"updated_memories": []}\n\nid: 12\nevent: end\ndata: null\n\n'
 )
 _EVENTS = Told(plain={"type": "string"}, kind="text/event-stream", example=_STREAM, description="server-sent events")
 _OUTPUT = 'The output of the graph, or {"__error__": {...}}. Line breaks before it keep the connection alive.'
@@ -107,16 +107,23 @@ OPERATIONS: Mapping[str, Told] = {
         views.RunView,
         many=True,
         bodies={"Two runs": [_EXTRACT, _OPTIMIZE]},
-        others={404: "one of them names no assistant of this server; none is begun"},
+        others={404: "one of them has the id of no assistant of this server; none is begun"},
     ),
-    "cancel_runs": Told(kind=None, bodies={"All of mine": {"status": "all"}}, description="they are told to end"),
+    "cancel_runs": Told(
+        kind=None,
+        bodies={"All of mine": {"status": "all"}},
+        others={404: "none of them is under way"},
+        description="they are told to end",
+    ),
     "list_runs": Told(views.RunView, many=True),
     "get_run": Told(views.RunView),
     "delete_run": _DONE,
     "join_run": Told(example=_VALUES, description=_OUTPUT),
     "join_run_stream": _EVENTS,
     "cancel_run": Told(
-        kind=None, others={204: "it has ended, where `wait` was asked for"}, description="it is told to end"
+        kind=None,
+        others={200: "it has ended, where `wait` was asked for; the values of its thread"},
+        description="it is told to end",
     ),
     "put_item": Told(
         kind=None,
@@ -142,7 +149,7 @@ OPERATIONS: Mapping[str, Told] = {
         example={"namespaces": [["memories", "ann"]]},
     ),
     "create_thread": Told(views.ThreadView, bodies={"With metadata": {"metadata": {"topic": "ui"}}}, conflicts=True),
-    "search_threads": Told(views.ThreadView, many=True, bodies={"Idle ones": {"status": "idle", "limit": 5}}),
+    "search_threads": Told(views.FoundThread, many=True, bodies={"Idle ones": {"status": "idle", "limit": 5}}),
     "count_threads": Told(plain=_NUMBER, bodies={"Idle ones": {"status": "idle"}}, example=1),
     "prune_threads": Told(views.Pruned, bodies={"One": {"thread_ids": [_THREAD], "strategy": "keep_latest"}}),
     "get_thread": Told(views.ThreadView),

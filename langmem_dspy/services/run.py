@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from sqlite3 import Row
 from typing import Any
@@ -16,10 +16,6 @@ from langmem_dspy.services.wire import dumps, time_text
 
 OPEN = ("pending", "running")
 FAILED = ("error", "timeout", "interrupted")
-MODES = (
-    "values", "updates", "messages", "messages-tuple", "events", "tasks", "checkpoints", "debug", "custom", "tools",
-    "lifecycle",
-)  # fmt: skip
 
 INSERT = (
     "INSERT INTO runs (id, tenant, thread, graph, status, created, updated, due, request, metadata, multitask, "
@@ -31,8 +27,8 @@ INSERT = (
 class Run:
     """`root` is its tenant's. `result` is the JSON of its answer, set before `done` is.
 
-    `attempts` counts how often it was begun. `synced` is done once the run is on disk; None for one that was read from
-    there.
+    `attempts` counts how often it was begun; `started` is set when it was, or never will be. `synced` is done once the
+    run is on disk; None for one that was read from there.
     """
 
     id: str
@@ -55,6 +51,7 @@ class Run:
     calls: Calls | None = None
     task: asyncio.Task[None] | None = None
     synced: asyncio.Future[None] | None = None
+    started: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -62,10 +59,10 @@ class Run:
         return "/".join(self.root)
 
     @property
-    def modes(self) -> Sequence[str]:
+    def modes(self) -> list[str]:
         """What its caller wanted streamed."""
         modes = self.request.get("stream_mode") or ["values"]
-        return [modes] if isinstance(modes, str) else modes
+        return [modes] if isinstance(modes, str) else list(modes)
 
     @property
     def error(self) -> Any:
@@ -90,6 +87,7 @@ class Run:
             row["attempts"], row["result"],
         )  # fmt: skip
         if run.status not in OPEN:
+            run.started.set()
             run.done.set()
         return run
 
@@ -102,30 +100,15 @@ class Run:
             "updated_at": time_text(self.updated or self.created),
             "status": self.status,
             "metadata": dict(self.metadata),
-            "kwargs": {"input": self.request.get("input"), "config": self.request.get("config") or {}},
+            "kwargs": {
+                "input": self.request.get("input"),
+                "command": None,
+                "config": self.request.get("config") or {},
+                "context": self.request.get("context") or {},
+                "stream_mode": self.modes,
+            },
             "multitask_strategy": self.multitask,
         }
-
-    def events(self, modes: Sequence[str]) -> Iterator[tuple[int, str, Any]]:
-        """What is streamed of a run that has ended: (number, event, data).
-
-        It follows from the run alone, so that a client that comes back, also to a restarted server, goes on where it
-        was. The number 1 is the event at the beginning.
-        """
-        if (error := self.error) is not None:
-            yield 2, "error", error
-            return
-        output = orjson.loads(self.result or b"null")
-        if "updates" in modes:
-            yield 2, "updates", {self.graph: output}
-        if "values" in modes:
-            yield 3, "values", output
-        yield 4, "end", None
-
-    def first_event(self) -> tuple[int, str, Any]:
-        about = {"run_id": self.id, "attempt": max(self.attempts, 1), "thread_id": self.thread}
-        told = {name: self.metadata[name] for name in ("model", "simulation") if name in self.metadata}
-        return 1, "metadata", {**about, **told}
 
 
 def error_in(result: bytes | None) -> Any:

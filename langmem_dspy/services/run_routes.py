@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from langmem_dspy.services.answers import accepted, places, streamed, waited
+from langmem_dspy.services.answers import accepted, ended, places, streamed, waited
 from langmem_dspy.services.bodies import CancelRuns, Count, CreateRun, Page, Status
 from langmem_dspy.services.handling import (
     RunId,
@@ -19,8 +20,9 @@ from langmem_dspy.services.handling import (
     tenant_of,
     threads_of,
 )
-from langmem_dspy.services.run import MODES, Run
-from langmem_dspy.services.runs import configurable
+from langmem_dspy.services.run import OPEN, Run
+from langmem_dspy.services.run_events import MODES
+from langmem_dspy.services.runs import Runs, configurable
 from langmem_dspy.services.wire import Refused, answer, checked, only, read, read_json, uuid_text
 
 router = APIRouter(tags=["runs"])
@@ -41,7 +43,7 @@ Action = Annotated[Literal["interrupt", "rollback"], Query()]
 async def create_run(request: Request, thread_id: ThreadId | None = None) -> Response:
     """Run a graph in the background."""
     run = await _begun(request, await read(request, CreateRun), thread_id)
-    return answer(_view(request, run), 200, places(run, "join"))
+    return answer(_as_accepted(request, run), 200, places(run, "join"))
 
 
 @router.post("/runs/wait", openapi_extra=takes(CreateRun))
@@ -66,30 +68,34 @@ async def stream_run(request: Request, thread_id: ThreadId | None = None) -> Res
 async def create_runs(request: Request) -> Response:
     """Run several graphs in the background; nothing is begun where one of them cannot be."""
     sent, most = await read_json(request), request.app.state.limits.batch
-    if not isinstance(sent, list) or len(sent) > most:
-        raise Refused(422, f"the body is a list of at most {most} runs")
+    if not isinstance(sent, list) or not 1 <= len(sent) <= most:
+        raise Refused(422, f"the body is a list of 1 to {most} runs")
     bodies = [checked(one, CreateRun, f"[{i}].") for i, one in enumerate(sent)]
     requests = [_checked(request, body) for body in bodies]
     runs = runs_of(request)
     begun = [runs.accept(tenant_of(request), None, graph, asked) for graph, asked in requests]
     for run in begun:
         await accepted(runs, run)
-    return answer([_view(request, run) for run in begun])
+    return answer([_as_accepted(request, run) for run in begun])
 
 
 @router.post("/runs/cancel", status_code=204, openapi_extra=takes(CancelRuns))
 async def cancel_runs(request: Request, action: Action = "interrupt") -> Response:
-    """Cancel runs of a thread by their ids, or all of a status."""
+    """Cancel runs of a thread by their ids, or all of a status; 404 where none of them is under way."""
     body = await read(request, CancelRuns)
     if (body.thread_id is None or not body.run_ids) and body.status is None:
         raise Refused(422, "say which runs: thread_id and run_ids, or a status")
     thread = None if body.thread_id is None else uuid_text(body.thread_id, "thread_id")
     wanted = None if body.run_ids is None else {uuid_text(one, "run_ids") for one in body.run_ids}
     runs = runs_of(request)
-    for run in runs.open_of(tenant_of(request)):
-        named = wanted is None or run.id in wanted
-        if named and thread in (None, run.thread) and body.status in (None, "all", run.status):
-            runs.cancel(run, rollback=action == "rollback")
+    meant = [
+        run
+        for run in runs.open_of(tenant_of(request))
+        if (wanted is None or run.id in wanted)
+        and thread in (None, run.thread)
+        and body.status in (None, "all", run.status)
+    ]
+    await _cancel(runs, meant, action)
     return Response(status_code=204)
 
 
@@ -155,12 +161,10 @@ async def cancel_run(
     wait: bool = False,
     action: Action = "interrupt",
 ) -> Response:
-    """Cancel a run, with the calls to its model; 204 once it has ended where `wait`, else 202."""
+    """Cancel a run, with the calls to its model. With `wait` the answer, 200, is what the thread then holds."""
     runs, run = runs_of(request), _found(request, thread_id, run_id)
-    runs.cancel(run, rollback=action == "rollback")
-    if wait:
-        await run.done.wait()
-    return Response(status_code=204 if wait else 202)
+    await _cancel(runs, [run], action)
+    return ended(runs, run) if wait else Response(status_code=202)
 
 
 def _checked(request: Request, body: CreateRun) -> tuple[str, dict[str, Any]]:
@@ -185,6 +189,18 @@ async def _begun(request: Request, body: CreateRun, thread_id: uuid.UUID | None)
     return run
 
 
+async def _cancel(runs: Runs, meant: list[Run], action: str) -> None:
+    """Cancel runs. Those that are not yet at work have ended when this returns. Raises `Refused` where all had."""
+    under_way = [run for run in meant if run.status in OPEN]
+    if not under_way:
+        raise Refused(404, "there is no such run under way")
+    for run in under_way:
+        runs.cancel(run, rollback=action == "rollback")
+    for run in under_way:
+        if run.calls is None and run.task is not None:
+            await asyncio.wait([run.task])
+
+
 def _found(request: Request, thread_id: uuid.UUID | None, run_id: uuid.UUID) -> Run:
     thread = None if thread_id is None else str(thread_id)
     return runs_of(request).find(tenant_of(request), thread, str(run_id))
@@ -193,6 +209,11 @@ def _found(request: Request, thread_id: uuid.UUID | None, run_id: uuid.UUID) -> 
 def _view(request: Request, run: Run) -> dict[str, Any]:
     graph = request.app.state.graphs.get(run.graph)
     return run.view(graph.assistant_id if graph is not None else run.graph)
+
+
+def _as_accepted(request: Request, run: Run) -> dict[str, Any]:
+    """A run as its caller got it accepted, which it may be past already."""
+    return {**_view(request, run), "status": "pending"}
 
 
 def _modes(modes: str | list[str] | None) -> list[str]:

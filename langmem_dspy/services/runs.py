@@ -55,7 +55,7 @@ class Runs:
         before: list[Statement] = []
         if keep:
             create = request.get("if_not_exists") == "create" or not given
-            before = self.threads.before_run(tenant, thread, graph, create=create)
+            before = self.threads.before_run(tenant, thread, self.graphs[graph], create=create)
             self._give_way(earlier, request.get("multitask_strategy"))
         now = time.time()
         run = Run(
@@ -151,7 +151,8 @@ class Runs:
     def _metadata(self, graph: str, request: Mapping[str, Any]) -> dict[str, Any]:
         model = self.models.find(configurable(request).get("model")).model
         said = {"simulation": SIMULATED} if self.models.simulated and model == self.models.name else {}
-        return {**(request.get("metadata") or {}), "graph_id": graph, "model": model, **said}
+        told = {"graph_id": graph, "assistant_id": self.graphs[graph].assistant_id, "model": model, **said}
+        return {"created_by": "system", **(request.get("metadata") or {}), **told}
 
     def _go(self, run: Run) -> None:
         self.live[run.id] = run
@@ -179,6 +180,7 @@ class Runs:
         """How it ended, and its answer."""
         run.calls = calls = Calls()
         run.status = "running"
+        run.started.set()
         if run.synced is None or not run.attempts:
             run.attempts += 1
             if run.attempts > _ATTEMPTS:
@@ -240,6 +242,7 @@ class Runs:
         self._of_tenant -= Counter({run.tenant: 1})  # drops those at 0
         self.ended[run.graph, status] += 1
         run.status = status
+        run.started.set()
         run.done.set()
         written.add_done_callback(lambda _: self.live.pop(run.id, None))
 

@@ -19,8 +19,9 @@ from langmem_dspy.services.bodies import (
     UpdateState,
     UpdateThread,
 )
+from langmem_dspy.services.extracting import Part
 from langmem_dspy.services.handling import Select, ThreadId, runs_of, takes, tenant_of, threads_of
-from langmem_dspy.services.threads import state_view, ttl_view, view
+from langmem_dspy.services.thread_views import state_view, ttl_view, view
 from langmem_dspy.services.wire import Refused, answer, only, paged, read, uuid_text
 
 router = APIRouter(prefix="/threads", tags=["threads"])
@@ -39,10 +40,14 @@ async def create_thread(request: Request) -> Response:
 async def search_threads(request: Request) -> Response:
     """Threads by metadata, values and status, the last changed first."""
     body = await read(request, SearchThreads)
-    if body.extract:
-        raise Refused(422, "extract: not offered by this server; select values instead")
+    parts = [Part(path) for path in (body.extract or {}).values()]  # refused before anything is looked for
     page, headers = paged(threads_of(request).search(tenant_of(request), body), body.limit, body.offset)
-    return answer([only(view(row), body.select) for row in page], 200, headers)
+    found = [view(row) for row in page]
+    told = [only(thread, body.select) for thread in found]
+    if parts:
+        for one, thread in zip(told, found, strict=True):
+            one["extracted"] = {name: part.of(thread) for name, part in zip(body.extract or {}, parts, strict=True)}
+    return answer(told, 200, headers)
 
 
 @router.post("/count", openapi_extra=takes(CountThreads))
@@ -120,9 +125,11 @@ async def read_state(request: Request, thread_id: ThreadId) -> Response:
 async def update_state(request: Request, thread_id: ThreadId) -> Response:
     """Merge values into a thread's, as a new state."""
     body = await read(request, UpdateState)
-    if body.checkpoint_id or (body.checkpoint or {}).get("checkpoint_id") or body.command:
-        raise Refused(422, "a thread goes on from its newest state; checkpoint_id and command are not offered")
-    made = await threads_of(request).set_state(tenant_of(request), str(thread_id), body.values, body.as_node)
+    if body.command:
+        raise Refused(422, "command: not offered by this server; send values")
+    at = body.checkpoint_id or (body.checkpoint or {}).get("checkpoint_id")
+    threads, at = threads_of(request), None if at is None else str(at)
+    made = await threads.set_state(tenant_of(request), str(thread_id), body.values, body.as_node, at)
     return answer({"checkpoint": made, "configurable": made, "checkpoint_id": made["checkpoint_id"]})
 
 
@@ -156,10 +163,10 @@ def _history(request: Request, thread_id: uuid.UUID, body: ReadHistory) -> Respo
 def _state(request: Request, thread_id: uuid.UUID, checkpoint: Any, select: list[str] | None) -> Response:
     threads, tenant, identifier = threads_of(request), tenant_of(request), str(thread_id)
     threads.find(tenant, identifier)
-    # As text: a body may hold anything, and nothing but text is an id.
-    found = threads.state(tenant, identifier, None if checkpoint is None else str(checkpoint))
-    if found is None and checkpoint is not None:
-        raise Refused(404, "the thread has no such checkpoint")
+    if checkpoint is None:
+        found = threads.state(tenant, identifier, None)
+    else:  # as text: a body may hold anything, and nothing but text is an id
+        found = threads.reached(tenant, identifier, str(checkpoint))
     return answer(only(state_view(identifier, found), select))
 
 

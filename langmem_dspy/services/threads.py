@@ -13,14 +13,21 @@ import orjson
 from langmem_dspy.services.auth import Tenant
 from langmem_dspy.services.bodies import CountThreads, CreateThread, SearchThreads, Ttl
 from langmem_dspy.services.ledger import Ledger, Statement
+from langmem_dspy.services.registry import Graph
 from langmem_dspy.services.run import Run
-from langmem_dspy.services.wire import Refused, dumps, time_text, uuid_text
+from langmem_dspy.services.thread_views import checkpoint, view
+from langmem_dspy.services.wire import Refused, dumps, uuid_text
 
 _INSERT = (
     "INSERT INTO threads (tenant, id, created, updated, metadata, vals, status, expires) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _STATE = "INSERT INTO states (id, tenant, thread, created, vals, metadata, parent) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_THREADS = """
+    SELECT *, CASE WHEN status = 'error' THEN (
+        SELECT result FROM runs WHERE tenant = threads.tenant AND thread = threads.id AND status IN ('error', 'timeout')
+        ORDER BY created DESC LIMIT 1
+    ) END AS failure FROM threads WHERE tenant = ?"""
 _NEWEST_FIRST = "FROM states WHERE tenant = ? AND thread = ? ORDER BY created DESC, id DESC"
 _STATUS = {"success": "idle", "interrupted": "interrupted", "error": "error", "timeout": "error"}
 _ORDERS = {"thread_id": "id", "created_at": "created", "status": "status"}
@@ -123,23 +130,39 @@ class Threads:
         sql = "SELECT * FROM states WHERE tenant = ? AND thread = ? AND id = ?"
         return self.ledger.row(sql, tenant.path, identifier, checkpoint)
 
-    async def set_state(self, tenant: Tenant, identifier: str, values: Any, as_node: str | None) -> dict[str, Any]:
-        """Merge `values` into the thread's; the checkpoint that comes of it."""
-        row = self.find(tenant, identifier)
-        merged = _merged(row["vals"], values)
+    def reached(self, tenant: Tenant, identifier: str, state: str) -> Row:
+        """A state that a caller named. Raises `Refused`."""
+        found = self.state(tenant, identifier, state)
+        if found is None:
+            raise Refused(404, "the thread has no such checkpoint")
+        return found
+
+    async def set_state(
+        self, tenant: Tenant, identifier: str, values: Any, as_node: str | None, at: str | None = None
+    ) -> dict[str, Any]:
+        """Merge `values` into the thread's, or into those it had `at` a state; the checkpoint that comes of it."""
+        before = self.find(tenant, identifier)["vals"]
+        if at is not None:
+            before = self.reached(tenant, identifier, at)["vals"]
         about = {"source": "update", "as_node": as_node}
-        state, statements = self._new_state(tenant.path, identifier, merged, about)
+        state, statements = self._new_state(tenant.path, identifier, _merged(before, values), about, parent=at)
         await self.ledger.write(*statements)
         return checkpoint(identifier, state)
 
-    def before_run(self, tenant: Tenant, identifier: str, graph: str, *, create: bool) -> list[Statement]:
+    def values(self, run: Run) -> bytes:
+        """What the thread of a run holds, as JSON."""
+        row = self.ledger.row("SELECT vals FROM threads WHERE tenant = ? AND id = ?", run.tenant, run.thread)
+        return b"{}" if row is None or row["vals"] is None else row["vals"].encode()
+
+    def before_run(self, tenant: Tenant, identifier: str, graph: Graph, *, create: bool) -> list[Statement]:
         """What is written with a new run of a thread. Raises `Refused` where there is no such thread."""
         row, now = self._row(tenant, identifier), time.time()
+        of = {"graph_id": graph.name, "assistant_id": graph.assistant_id}
         if row is None:
             if not create:
                 raise Refused(404, f"there is no thread {identifier} here; if_not_exists='create' makes one")
-            return [(_INSERT, (tenant.path, identifier, now, now, _text({"graph_id": graph}), None, "busy", None))]
-        metadata = {**orjson.loads(row["metadata"]), "graph_id": graph}
+            return [(_INSERT, (tenant.path, identifier, now, now, _text(of), None, "busy", None))]
+        metadata = {**orjson.loads(row["metadata"]), **of}
         sql = "UPDATE threads SET status = 'busy', updated = ?, metadata = ? WHERE tenant = ? AND id = ?"
         return [(sql, (now, _text(metadata), tenant.path, identifier))]
 
@@ -152,15 +175,21 @@ class Threads:
         row = self.ledger.row("SELECT vals FROM threads WHERE tenant = ? AND id = ?", run.tenant, run.thread)
         if status == "success" and row is not None:
             about = {"source": "loop", "run_id": run.id, "graph_id": run.graph}
-            statements += self._new_state(run.tenant, run.thread, _merged(row["vals"], answer), about)[1]
+            values = _merged(row["vals"], answer)
+            statements += self._new_state(run.tenant, run.thread, values, about, identifier=run.id)[1]
         return statements
 
-    def _new_state(self, tenant: str, identifier: str, values: Any, about: Any) -> tuple[str, list[Statement]]:
-        last = self.ledger.row(f"SELECT id {_NEWEST_FIRST} LIMIT 1", tenant, identifier)
-        state, now, text = _state_id(), time.time(), _text(values)
-        row = (state, tenant, identifier, now, text, _text(about), last["id"] if last else None)
+    def _new_state(
+        self, tenant: str, thread: str, values: Any, about: dict[str, Any], *, identifier: str = "", parent: Any = None
+    ) -> tuple[str, list[Statement]]:
+        """The id of a new state after `parent`, None for the newest; and what is written."""
+        last = self.ledger.row(f"SELECT id, metadata {_NEWEST_FIRST} LIMIT 1", tenant, thread)
+        step = orjson.loads(last["metadata"]).get("step", 0) + 1 if last else 0
+        state, now, text = identifier or _state_id(), time.time(), _text(values)
+        about = {**about, "step": step, "parents": {}}
+        row = (state, tenant, thread, now, text, _text(about), parent or (last["id"] if last else None))
         sql = "UPDATE threads SET vals = ?, updated = ? WHERE tenant = ? AND id = ?"
-        return state, [(_STATE, row), (sql, (text, now, tenant, identifier))]
+        return state, [(_STATE, row), (sql, (text, now, tenant, thread))]
 
     def _supersteps(self, tenant: Tenant, identifier: str, body: CreateThread) -> list[Statement]:
         statements: list[Statement] = []
@@ -169,66 +198,23 @@ class Threads:
             if update.command is not None:
                 raise Refused(422, "commands in supersteps are not offered; send values")
             values, state = _text(_merged(values, update.values)), _state_id()
-            about = _text({"source": "fork", "step": i, "as_node": update.as_node})
+            about = _text({"source": "update", "step": i, "as_node": update.as_node, "parents": {}})
             statements.append((_STATE, (state, tenant.path, identifier, time.time(), values, about, parent)))
             parent = state
         return statements
 
     def _written(self, tenant: Tenant, identifier: str) -> Row:
         """A thread just written, also one that lives so short that it is over already."""
-        row = self.ledger.row("SELECT * FROM threads WHERE tenant = ? AND id = ?", tenant.path, identifier)
+        row = self.ledger.row(f"{_THREADS} AND id = ?", tenant.path, identifier)
         return row if row is not None else self.find(tenant, identifier)
 
     def _row(self, tenant: Tenant, identifier: str) -> Row | None:
-        sql = "SELECT * FROM threads WHERE tenant = ? AND id = ? AND (expires IS NULL OR expires > ?)"
+        sql = f"{_THREADS} AND id = ? AND (expires IS NULL OR expires > ?)"
         return self.ledger.row(sql, tenant.path, identifier, time.time())
 
     def _matching(self, tenant: Tenant, body: CountThreads, order: str) -> list[Row]:
-        sql = f"SELECT * FROM threads WHERE tenant = ? AND (expires IS NULL OR expires > ?) ORDER BY {order}"
+        sql = f"{_THREADS} AND (expires IS NULL OR expires > ?) ORDER BY {order}"
         return [row for row in self.ledger.rows(sql, tenant.path, time.time()) if _matches(row, body)]
-
-
-def view(row: Row) -> dict[str, Any]:
-    """A thread as clients see it."""
-    return {
-        "thread_id": row["id"],
-        "created_at": time_text(row["created"]),
-        "updated_at": time_text(row["updated"]),
-        "state_updated_at": time_text(row["updated"]),
-        "metadata": orjson.loads(row["metadata"]),
-        "config": {},
-        "context": {},
-        "status": row["status"],
-        "values": None if row["vals"] is None else orjson.loads(row["vals"]),
-        "interrupts": {},
-    }
-
-
-def ttl_view(row: Row) -> dict[str, Any] | None:
-    """When a thread will be forgotten, `ttl_minutes` from now; None where it is kept."""
-    if row["expires"] is None:
-        return None
-    left = max(0.0, row["expires"] - time.time()) / 60
-    return {"strategy": "delete", "ttl_minutes": round(left, 2), "expires_at": time_text(row["expires"])}
-
-
-def state_view(identifier: str, state: Row | None) -> dict[str, Any]:
-    """A state as clients see it; None is that of a thread that has none yet."""
-    parent = state["parent"] if state else None
-    return {
-        "values": orjson.loads(state["vals"]) if state else {},
-        "next": [],
-        "tasks": [],
-        "interrupts": [],
-        "metadata": orjson.loads(state["metadata"]) if state else {},
-        "created_at": time_text(state["created"]) if state else None,
-        "checkpoint": checkpoint(identifier, state["id"] if state else None),
-        "parent_checkpoint": checkpoint(identifier, parent) if parent else None,
-    }
-
-
-def checkpoint(identifier: str, state: str | None) -> dict[str, Any]:
-    return {"thread_id": identifier, "checkpoint_ns": "", "checkpoint_id": state, "checkpoint_map": None}
 
 
 def _merged(before: str | None, values: Any) -> Any:

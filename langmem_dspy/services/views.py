@@ -77,7 +77,14 @@ class ThreadView(Selectable):
     context: Document
     status: ThreadStatus
     values: Document | None
+    error: Document | None = Field(description="of its last run, where that failed")
     interrupts: Document
+
+
+class FoundThread(ThreadView):
+    """A thread found by a search."""
+
+    extracted: Document = Field({}, description="only where `extract` was asked for")
 
 
 class Checkpoint(BaseModel):
@@ -100,6 +107,8 @@ class State(Selectable):
     created_at: datetime | None
     checkpoint: Checkpoint
     parent_checkpoint: Checkpoint | None
+    checkpoint_id: str | None
+    parent_checkpoint_id: str | None
 
 
 class StateUpdate(BaseModel):

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 _LARGEST = 2**63
+_VALUE = "values."
 _TOO_LARGE = "the body holds an integer beyond 64 bits; send it as text"
 
 
@@ -138,12 +139,23 @@ def event(name: str, data: Any, number: int | None = None) -> bytes:
 
 
 def only(document: dict[str, Any], fields: list[str] | None) -> dict[str, Any]:
-    """The fields a caller selected; all where they selected none. Raises `InputError` for an unknown one."""
+    """The fields a caller selected, or one value by "values.name"; all where they selected none.
+
+    Raises `InputError` for an unknown one.
+    """
     if not fields:
         return document
-    if unknown := sorted(set(fields) - set(document)):
+    if unknown := sorted({field for field in fields if field not in document and not _a_value(field, document)}):
         raise InputError(f"select knows {', '.join(document)}; got {', '.join(unknown)[:100]}")
-    return {name: document[name] for name in fields}
+    chosen = {name: document[name] for name in fields if name in document}
+    names = {field.removeprefix(_VALUE) for field in fields if _a_value(field, document)}
+    if names and "values" not in chosen:
+        chosen["values"] = {name: value for name, value in (document["values"] or {}).items() if name in names}
+    return chosen
+
+
+def _a_value(field: str, document: dict[str, Any]) -> bool:
+    return field.startswith(_VALUE) and "values" in document
 
 
 def uuid_text(value: Any, name: str) -> str:

@@ -148,13 +148,41 @@ def test_a_thread_that_is_there_already_is_taken_only_where_asked_for(client, th
 
 def test_events_of_a_run_are_numbered_and_a_client_goes_on_where_it_was(client, thread):
     parts = list(client.runs.stream(thread, "echo", input={"a": 1}, stream_mode=["values", "updates"]))
-    assert [(part.event, part.id) for part in parts] == [
-        ("metadata", "1"), ("updates", "2"), ("values", "3"), ("end", "4"),
-    ]  # fmt: skip
+    assert [part.event for part in parts] == ["metadata", "updates", "values", "end"]
+    numbers = [int(part.id) for part in parts]
+    assert numbers == sorted(set(numbers))
     run = parts[0].data["run_id"]
-    rest = client.runs.join_stream(thread, run, stream_mode="values", last_event_id="2")
-    assert [part.event for part in rest] == ["values", "end"]
+    rest = client.runs.join_stream(thread, run, stream_mode="values", last_event_id=parts[1].id)
+    assert [(part.event, part.id) for part in rest] == [("values", parts[2].id), ("end", parts[3].id)]
     assert [part.event for part in client.runs.join_stream(thread, run)] == ["metadata", "updates", "values", "end"]
+
+
+def test_each_stream_mode_tells_of_a_run_what_langgraphs_clients_expect(client, thread):
+    def streamed(mode):
+        parts = list(client.runs.stream(thread, "echo", input={"a": 1}, stream_mode=mode))
+        assert (parts[0].event, parts[-1].event) == ("metadata", "end")
+        assert {part.event for part in parts[1:-1]} <= {mode}
+        return [part.data for part in parts[1:-1]]
+
+    begun, done = streamed("tasks")
+    assert (begun["name"], begun["input"]) == ("echo", {"a": 1}) and begun["id"] == done["id"]
+    assert (done["result"], done["error"], done["interrupts"]) == ({"a": 1}, None, [])
+    debug = streamed("debug")
+    assert [one["type"] for one in debug] == ["task", "task_result", "checkpoint"]
+    state = streamed("checkpoints")[-1]
+    at = client.threads.get_state(thread)
+    assert state["config"]["configurable"]["checkpoint_id"] == at["checkpoint"]["checkpoint_id"]
+    assert state["values"] == at["values"]
+    events = streamed("events")
+    assert [one["event"] for one in events] == ["on_chain_start", "on_chain_end"]
+    assert events[-1]["data"]["output"] == {"a": 1}
+    for mode in ("messages", "messages-tuple", "custom"):  # no chat model of LangChain's is asked
+        assert streamed(mode) == []
+
+
+def test_parts_of_version_two_are_read_too(client):
+    parts = list(client.runs.stream(None, "echo", input={"a": 1}, version="v2"))
+    assert [(part["type"], part["data"]) for part in parts][-1] == ("values", {"a": 1})
 
 
 def test_a_failure_is_streamed_as_an_error(client):
@@ -185,6 +213,33 @@ def test_a_run_that_is_due_later_is_cancelled(client, thread):
     assert client.threads.get(thread)["status"] == "interrupted"
 
 
+def test_a_run_that_has_ended_is_not_there_to_be_cancelled(client, thread):
+    run = client.runs.create(thread, "echo", input={"a": 1})["run_id"]
+    client.runs.join(thread, run)
+    for cancel in (
+        lambda: client.runs.cancel(thread, run),
+        lambda: client.runs.cancel(thread, run, wait=True),
+        lambda: client.runs.cancel_many(thread_id=thread, run_ids=[run]),
+    ):
+        with pytest.raises(Exception) as caught:
+            cancel()
+        assert caught.value.response.status_code == 404
+
+
+def test_to_wait_for_the_end_of_a_cancelled_run_gives_what_its_thread_holds(client, thread):
+    client.runs.wait(thread, "echo", input={"a": 1})
+    run = client.runs.create(thread, "echo", input={"b": 2}, after_seconds=3600)
+    assert client.runs.cancel(thread, run["run_id"], wait=True) == {"a": 1}
+
+
+def test_a_run_is_pending_when_it_is_accepted_and_says_whose_it_is(client, thread):
+    run = client.runs.create(thread, "echo", input={"a": 1}, metadata={"mine": 1}, stream_mode=["values", "debug"])
+    echo = client.assistants.get("echo")["assistant_id"]
+    assert (run["status"], run["kwargs"]["stream_mode"]) == ("pending", ["values", "debug"])
+    assert {"mine": 1, "graph_id": "echo", "assistant_id": echo}.items() <= run["metadata"].items()
+    assert client.threads.get(thread)["metadata"] == {"graph_id": "echo", "assistant_id": echo}
+
+
 def test_a_rollback_leaves_no_trace_of_a_run(client, thread):
     run = client.runs.create(thread, "echo", input={}, after_seconds=3600)
     client.runs.cancel(thread, run["run_id"], wait=True, action="rollback")
@@ -194,6 +249,7 @@ def test_a_rollback_leaves_no_trace_of_a_run(client, thread):
 def test_many_runs_are_cancelled_at_once(client, thread):
     runs = [client.runs.create(thread, "echo", input={}, after_seconds=3600) for _ in range(3)]
     client.runs.cancel_many(thread_id=thread, run_ids=[run["run_id"] for run in runs])
+    assert {run["status"] for run in client.runs.list(thread)} == {"interrupted"}
     answers = [client.runs.join(thread, run["run_id"]) for run in runs]
     assert [answer["__error__"]["error"] for answer in answers] == ["UserInterrupt"] * 3
 

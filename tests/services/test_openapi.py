@@ -73,8 +73,8 @@ def test_examples_are_what_the_schema_asks_for_and_what_the_server_takes(server,
                 _check(schema, body["schema"], example["value"])
             value = {**example["value"], "thread_ids": []} if path == "/threads/prune" else example["value"]
             answer = _answer(server, path, method, thread, run, **({"json": value} if body else {}))
-            if "{checkpoint_id}" in path or (method == "delete" and answer.status_code == 404):
-                continue  # there is no checkpoint of that name, and one thread can be deleted only once
+            if answer.status_code == 404 and (method == "delete" or "cancel" in path or "{checkpoint_id}" in path):
+                continue  # there is no checkpoint of that name, and a thread or a run ends only once
             asked += 1
             assert str(answer.status_code) in one["responses"], (path, method, answer.text)
             assert answer.status_code < 300, (path, method, answer.text)

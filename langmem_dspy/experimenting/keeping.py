@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from langmem_dspy.durable_files import replacing
 from langmem_dspy.experimenting.cells import Found
 
 DEFAULT_FOLDER = Path(".langmem") / "experiments"
@@ -38,10 +39,8 @@ class Kept:
 
     def write(self, found: Found) -> None:
         """Keep the cell. Its files are there already; a kill leaves either all of it or nothing."""
-        path = self._path(found.key)
-        beside = path.with_suffix(f".{os.getpid()}.part")
-        beside.write_text(json.dumps(found.to_dict(), indent=1), encoding="utf-8")
-        os.replace(beside, path)
+        with replacing(self._path(found.key)) as file:
+            file.write(json.dumps(found.to_dict(), indent=1).encode())
 
     def files(self, key: str) -> Path:
         return self.root / key

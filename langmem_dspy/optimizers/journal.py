@@ -22,6 +22,7 @@ from typing import Any
 from dspy._vendor.lm15.serde import request_to_dict, response_from_dict, response_to_dict
 from dspy.lm15 import Request, Response
 
+from langmem_dspy.durable_files import sync_folder
 from langmem_dspy.errors import JournalError
 from langmem_dspy.usage import Role
 
@@ -97,7 +98,7 @@ class Journal:
         if not whole:
             self.run_id = hashlib.sha256(os.urandom(16)).hexdigest()[:16]
             self._append({"run_id": self.run_id, "identity": plain})
-            _sync_folder(self.folder)
+            sync_folder(self.folder)  # a new file survives a power cut only with its name
 
     def _read(self, number: int, line: bytes, identity: Mapping[str, Any]) -> None:
         try:
@@ -147,13 +148,3 @@ def differing_keys(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> lis
 def _key(role: Role, request: Request) -> str:
     text = json.dumps([role, request_to_dict(request)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    # A new file survives a power cut only once its folder is synced too. Windows cannot, and need not, open folders.
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

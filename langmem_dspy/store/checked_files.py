@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+
+from langmem_dspy.durable_files import replacing
 
 _PAGE = 512  # words of 8 bytes
 _MAGIC = b"langmem_dspy.5\n\x00"
@@ -21,7 +21,7 @@ def write_parts(target: Path, facts: dict[str, Any], parts: Sequence[bytes]) -> 
     """Write `facts` and `parts` to `target`, all or nothing."""
     header, crc = json.dumps({**facts, "sizes": [len(part) for part in parts]}).encode(), 0
     header += b" " * (-len(header) % 8)  # what is mapped after it is aligned
-    with aside(target) as file:
+    with replacing(target) as file:
         file.write(_MAGIC + len(header).to_bytes(8, "little") + header)
         for part in parts:
             file.write(part)
@@ -64,27 +64,3 @@ def read_parts(file: Path) -> tuple[dict[str, Any], list[memoryview]]:
     if bytes(view[at:]) != zlib.crc32(raw, crc).to_bytes(4, "little"):
         raise ValueError("its checksum does not fit")
     return header, parts
-
-
-@contextmanager
-def aside(target: Path) -> Iterator[BinaryIO]:
-    """A file beside `target` that takes its place, synced, once it is written; gone if that fails."""
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # only there can a folder be opened to sync its entries
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

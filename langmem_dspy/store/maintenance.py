@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
+from langmem_dspy.durable_files import replacing
 from langmem_dspy.errors import InputError
 from langmem_dspy.records import Provenance, PutOp
-from langmem_dspy.store.checked_files import aside
 from langmem_dspy.store.index import Index
 from langmem_dspy.store.items import Items
 from langmem_dspy.store.rows import load_provenance, to_namespace, to_time
@@ -80,7 +80,7 @@ def compact(items: Items, vectors: Vectors, snapshots: Snapshots | None, keep_hi
 def export(items: Items, file: str | Path) -> int:
     """Write every item as one JSON line, aside and then in place; the number of items."""
     count = 0
-    with aside(Path(file)) as out:
+    with replacing(Path(file)) as out:
         for line in _lines(items):
             out.write(orjson.dumps(line) + b"\n")
             count += 1

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from langmem_dspy.store.checked_files import aside, checksum, read_parts, sync_folder, write_parts
+from langmem_dspy.durable_files import replacing, sync_folder
+from langmem_dspy.store.checked_files import checksum, read_parts, write_parts
 from langmem_dspy.store.context import Context
 from langmem_dspy.store.growing import Blocks, Column, FileRows
 from langmem_dspy.store.lexical import Postings
@@ -191,7 +192,7 @@ def _column(array: NDArray[Any]) -> Column:
 
 
 def _write_vectors(target: Path, vectors: Blocks, n: int) -> None:
-    with aside(target) as file:
+    with replacing(target) as file:
         for start in range(0, n, _ROWS):
             file.write(vectors.take(np.arange(start, min(n, start + _ROWS))).tobytes())
     _write_index(target.with_suffix(".fine"), fine_index(vectors, n))
@@ -200,7 +201,7 @@ def _write_vectors(target: Path, vectors: Blocks, n: int) -> None:
 def _write_index(target: Path, index: Any) -> None:
     import faiss
 
-    with aside(target) as file:
+    with replacing(target) as file:
         faiss.write_index(index, file.name)
 
 

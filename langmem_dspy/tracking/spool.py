@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langmem_dspy.durable_files import replacing
 from langmem_dspy.errors import TrackingError
 
 if TYPE_CHECKING:
@@ -134,10 +135,9 @@ class Spool:
         return found if isinstance(found, dict) else {}
 
     def _store(self, name: str, content: Mapping[str, Any]) -> None:
-        path = self.folder / name
-        beside = path.with_suffix(".part")
-        beside.write_text(json.dumps(content, default=_plain, indent=1), encoding="utf-8")
-        os.replace(beside, path)
+        # Not synced: it is written with every step of a run, and a run whose notes are gone is read by its events.
+        with replacing(self.folder / name, synced=False) as file:
+            file.write(json.dumps(content, default=_plain, indent=1).encode())
 
 
 def spools_under(path: Path) -> list[Spool]:

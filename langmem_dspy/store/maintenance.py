@@ -25,11 +25,9 @@ _TIMES = ("valid_from", "valid_to", "created_at", "updated_at")
 
 def stats(items: Items, vectors: Vectors, index: Index) -> dict[str, Any]:
     """Counts, sizes in bytes, and what of it is in memory."""
+    with items.read() as reader:
+        live, namespaces, revisions = reader.totals()
     with items.database.read() as sql:
-        live, revisions = sql.execute(
-            "SELECT (SELECT count(*) FROM heads), (SELECT count(*) FROM revisions)"
-        ).fetchone()
-        namespaces = sql.execute("SELECT count(DISTINCT ns) FROM heads").fetchone()[0]
         pages, size = (sql.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     return {
         "items": live,

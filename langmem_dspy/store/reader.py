@@ -81,7 +81,8 @@ class Reader:
     def last_replacement(self, since: int) -> int:
         """When something was replaced or deleted last, of what was written after the seq `since`."""
         found: int = self._sql.execute(
-            "SELECT ifnull(max(at), ?) FROM revisions WHERE seq > ? AND replaces IS NOT NULL", (-ALWAYS, since)
+            "SELECT ifnull(max(at), ?) FROM revisions WHERE seq > ? AND seq <= ? AND replaces IS NOT NULL",
+            (-ALWAYS, since, self._bound),
         ).fetchone()[0]
         return found
 
@@ -89,11 +90,33 @@ class Reader:
         """Reads what the namespaces at and below `prefix` held at `time`; None if that is what they hold now."""
         self._sql.execute("CREATE TEMP TABLE IF NOT EXISTS stood (newest INTEGER PRIMARY KEY, seq INTEGER NOT NULL)")
         self._sql.execute("DELETE FROM temp.stood")
-        if not self._sql.execute(_STOOD, (time, prefix, prefix + _AFTER_ALL)).rowcount:
+        if not self._sql.execute(_STOOD, (time, prefix, prefix + _AFTER_ALL, self._bound)).rowcount:
             return None
+        return self.standing([])
+
+    def standing(self, revisions: Sequence[tuple[int, int]]) -> Reader:
+        """Reads what stood at the time that `past` was asked for, after it was; of some `(newest, seq)` another seq."""
+        self._sql.executemany("INSERT OR REPLACE INTO temp.stood VALUES (?, ?)", revisions)
         reader = Reader(self._sql, self._until)
-        reader._live = _HELD
+        reader._live = _HELD.format(live=self._live)
         return reader
+
+    def touched(self, prefix: str) -> list[tuple[str, str]]:
+        """(path, key) of all that was ever written at and below `prefix`."""
+        return self._sql.execute(
+            "SELECT DISTINCT n.path, r.key FROM revisions r JOIN namespaces n ON n.id = r.ns "
+            "WHERE n.path >= ? AND n.path < ?",
+            (prefix, prefix + _AFTER_ALL),
+        ).fetchall()
+
+    def totals(self) -> tuple[int, int, int]:
+        """How many items, namespaces that hold some, and revisions there are."""
+        found: tuple[int, int, int] = self._sql.execute(
+            f"SELECT (SELECT count(*) FROM {self._live}), (SELECT count(DISTINCT ns) FROM {self._live}), "
+            "(SELECT count(*) FROM revisions WHERE seq <= ?)",
+            (self._bound,),
+        ).fetchone()
+        return found
 
     def status(self) -> Status:
         sql = self._sql
@@ -245,17 +268,18 @@ WITH RECURSIVE searched(ns) AS (SELECT id FROM namespaces WHERE path >= ?2 AND p
 newest(seq) AS (
     SELECT h.seq FROM searched s CROSS JOIN heads h ON h.ns = s.ns
     UNION ALL SELECT g.seq FROM searched s CROSS JOIN gone g ON g.ns = s.ns
+    UNION ALL SELECT r.replaces FROM newest n CROSS JOIN revisions r ON r.seq = n.seq WHERE n.seq > ?4
 ),
 back(newest, seq) AS (
     SELECT r.seq, r.replaces FROM newest n CROSS JOIN revisions r ON r.seq = n.seq
-    WHERE r.at > ?1 AND (r.action <> {PUT} OR (r.valid_from IS NULL AND r.valid_to IS NULL))
+    WHERE n.seq <= ?4 AND r.at > ?1 AND (r.action <> {PUT} OR (r.valid_from IS NULL AND r.valid_to IS NULL))
     UNION ALL SELECT b.newest, r.replaces FROM back b CROSS JOIN revisions r ON r.seq = b.seq WHERE r.at > ?1
 )
 INSERT INTO temp.stood SELECT b.newest, b.seq FROM back b CROSS JOIN revisions r ON r.seq = b.seq
 WHERE r.at <= ?1 AND r.action = {PUT}
 """
 _HELD = """(
-    SELECT ns, key, seq, expires FROM heads WHERE seq NOT IN (SELECT newest FROM temp.stood)
+    SELECT ns, key, seq, expires FROM {live} WHERE seq NOT IN (SELECT newest FROM temp.stood)
     UNION ALL SELECT r.ns, r.key, r.seq, NULL FROM temp.stood s CROSS JOIN revisions r ON r.seq = s.seq
 )"""
 

@@ -15,7 +15,7 @@ from typing import Any
 from langmem_dspy.errors import StoreError
 from langmem_dspy.store.items import Items, Write
 from langmem_dspy.store.reader import Addition, Change, Last, Reader, Status
-from langmem_dspy.store.rows import ALWAYS, Row
+from langmem_dspy.store.rows import PUT, Row
 from langmem_dspy.store.vectors import Vectors, activate, make_generation
 
 
@@ -65,7 +65,32 @@ class LayeredReader(Reader):
         self._below, self._above, self._fork = below, above, fork
 
     def last_replacement(self, since: int) -> int:
-        return -ALWAYS  # to be tried out is what holds now; past revisions are asked of the store itself
+        return max(self._below.last_replacement(since), self._above.last_replacement(since))
+
+    def past(self, time: int, prefix: str) -> Reader | None:
+        # Each layer by itself knows what stood there, but for the keys whose revisions are in both.
+        known = [layer.past(time, prefix) for layer in (self._below, self._above)]
+        touched = self._above.touched(prefix)
+        if known == [None, None] and not touched:
+            return None
+        below: list[tuple[int, int]] = []
+        above: list[tuple[int, int]] = []
+        for path, key in touched:
+            stood = _stood(self.history(path, key), time)
+            for layer, revisions, mine in (
+                (self._below, below, stood <= self._fork.seq),
+                (self._above, above, stood > self._fork.seq),
+            ):
+                if (last := layer.last(path, key)) is not None:
+                    revisions.append((last.seq, stood if mine else _NOTHING))
+        reader = LayeredReader(self._below.standing(below), self._above.standing(above), self._fork)
+        reader._hidden = set()
+        return reader
+
+    def totals(self) -> tuple[int, int, int]:
+        counts = self.counts("")
+        revisions = self._below.totals()[2] + self._above.totals()[2]
+        return sum(number for _, number in counts), len(counts), revisions
 
     def status(self) -> Status:
         below, above = self._below.status(), self._above.status()
@@ -131,3 +156,17 @@ class LayeredReader(Reader):
 
     def _split(self, seqs: Sequence[int]) -> tuple[list[int], list[int]]:
         return [s for s in seqs if s > self._fork.seq], [s for s in seqs if s <= self._fork.seq]
+
+
+_NOTHING = -1  # the seq of no revision
+
+
+def _stood(history: Sequence[Row], time: int) -> int:
+    """Which of a key's revisions stood at `time`, as `Reader.past` tells it for all keys of one log."""
+    newest = history[-1]
+    timed = newest.action == PUT and (newest.valid_from is not None or newest.valid_to is not None)
+    if newest.at > time and not timed:
+        older = next((row for row in reversed(history) if row.at <= time), None)
+        if older is not None and older.action == PUT:
+            return older.seq
+    return newest.seq if newest.action == PUT else _NOTHING

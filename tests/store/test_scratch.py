@@ -1,11 +1,12 @@
 """A scratch view: the store as it was, and nothing that is done to it reaches the store."""
 
 import pickle
+from datetime import UTC, datetime
 
 import pytest
 
 from langmem_dspy.errors import StoreError
-from langmem_dspy.records import SupportsScratch
+from langmem_dspy.records import PutOp, SupportsScratch
 from langmem_dspy.store import FaissStore
 from langmem_dspy.store.search import Ranking
 
@@ -115,3 +116,84 @@ def test_a_pickled_store_is_the_folder_it_was_and_one_in_memory_says_that_it_can
 def test_a_pickled_store_keeps_its_class_and_its_ranking(tmp_path):
     with OwnStore(tmp_path / "s", ranking=Ranking(recency=0.5)) as store, pickle.loads(pickle.dumps(store)) as again:
         assert (type(again), again.ranking) == (OwnStore, Ranking(recency=0.5))
+
+
+def test_a_scratch_view_counts_what_it_shows(store):
+    store.delete(ANN, "k9")
+    scratch = store.scratch()
+    store.put(ANN, "later", {"content": "not seen"})
+    scratch.put(ANN, "k3", {"content": "cake"})
+    scratch.delete(ANN, "k4")
+    scratch.put(("new",), "k", {"content": "tea"})
+    told = scratch.stats()
+    assert (told["items"], told["namespaces"], told["revisions"]) == (9, 2, 11 + 3)
+    assert told["items"] == len(contents(scratch)) == sum(scratch.counts().values())
+
+
+class TestAsOfThen:
+    """What a scratch view held at a time, on both sides of the moment when it was made."""
+
+    @pytest.fixture
+    def times(self):
+        return {}
+
+    @pytest.fixture
+    def scratch(self, tmp_path, times):
+        """Each key by when it changed: twice below, below and above, above alone; after the fork the store went on."""
+        now = [10**9]
+
+        def tick(name):
+            now[0] += 10
+            times[name] = datetime.fromtimestamp(now[0], UTC)
+            now[0] += 10
+
+        with FaissStore(tmp_path / "s", clock=lambda: now[0]) as store:
+            for key in ("below", "both", "kept", "gone", "back"):
+                store.put(ANN, key, {"content": f"{key} 1"})
+            tick("first")
+            store.put(ANN, "below", {"content": "below 2"})
+            store.delete(ANN, "back")
+            tick("second")
+            scratch = store.scratch()
+            for key in ("below", "both", "kept"):
+                store.put(ANN, key, {"content": f"{key} of the store"})
+            scratch.put(ANN, "both", {"content": "both 2"})
+            scratch.delete(ANN, "gone")
+            scratch.put(ANN, "back", {"content": "back 2"})
+            scratch.put(ANN, "mine", {"content": "mine 1"})
+            tick("third")
+            scratch.put(ANN, "both", {"content": "both 3"})
+            scratch.put(ANN, "mine", {"content": "mine 2"})
+            yield scratch
+
+    @pytest.mark.parametrize("query", [None, "1 2 3"])
+    def test_it_is_as_it_was(self, scratch, times, query):
+        found = {name: contents(scratch, query=query, as_of=time) for name, time in times.items()}
+        now = contents(scratch, query=query)
+        assert now == {
+            "below": "below 2", "both": "both 3", "kept": "kept 1", "back": "back 2", "mine": "mine 2"
+        }  # fmt: skip
+        assert found["third"] == {**now, "both": "both 2", "mine": "mine 1"}
+        assert found["second"] == {**now, "both": "both 1", "gone": "gone 1", "mine": "mine 2"}
+        assert found["first"] == {**found["second"], "below": "below 1", "back": "back 1"}
+
+    def test_it_is_as_a_store_with_the_same_changes_was(self, scratch, times):
+        now = [10**9]
+        with FaissStore(clock=lambda: now[0]) as store:
+            changes = {
+                0: [
+                    ("below", "below 1"),
+                    ("both", "both 1"),
+                    ("kept", "kept 1"),
+                    ("gone", "gone 1"),
+                    ("back", "back 1"),
+                ],
+                20: [("below", "below 2"), ("back", None)],
+                40: [("both", "both 2"), ("gone", None), ("back", "back 2"), ("mine", "mine 1")],
+                60: [("both", "both 3"), ("mine", "mine 2")],
+            }
+            for after, some in changes.items():
+                now[0] = 10**9 + after
+                store.batch([PutOp(ANN, key, text and {"content": text}) for key, text in some])
+            for time in times.values():
+                assert contents(scratch, as_of=time) == contents(store, as_of=time)

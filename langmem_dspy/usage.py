@@ -43,6 +43,10 @@ class Budget:
             if value is not None and (not number or value < 0):
                 raise InputError(f"Budget({name}={value!r}): give a finite number of at least 0, or None for no limit")
 
+    def limits(self) -> dict[str, float]:
+        """What is bounded, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
 
 @dataclass(frozen=True)
 class Usage:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.cli.loading import load_program
 from langmem_dspy.errors import InputError
-from langmem_dspy.optimizers.prompts import read_prompts, with_prompts
+from langmem_dspy.optimizers.prompts import prompt_texts, with_prompts
 
 if TYPE_CHECKING:
     import dspy
@@ -38,7 +38,7 @@ def write_prompts(into: str, texts_for: Callable[[Iterable[str]], Mapping[str, s
     """Write `into` to `out` with other prompts: `texts_for` its predictors. Returns those that changed."""
     if _is_object(into):
         program = load_program(into)
-        before = _texts_in(program)
+        before = prompt_texts(program)
         texts = {**before, **texts_for(before)}
         with_prompts(program, texts).save(out)
     else:
@@ -56,11 +56,7 @@ def write_prompts(into: str, texts_for: Callable[[Iterable[str]], Mapping[str, s
 
 def _by_predictor(source: str) -> dict[str, str]:
     found = prompts_of(source)
-    return found if isinstance(found, dict) else _texts_in(found)
-
-
-def _texts_in(program: dspy.Module) -> dict[str, str]:
-    return {prompt["name"]: prompt["prompt"] for prompt in read_prompts(program)}
+    return found if isinstance(found, dict) else prompt_texts(found)
 
 
 def _is_object(source: str) -> bool:

@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from langmem_dspy.optimizers.showing import cautions
 from langmem_dspy.tables import FittingTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from langmem_dspy.optimizers.results import Origin
+    from langmem_dspy.optimizers.results import DetailedResults, Origin
     from langmem_dspy.tracking import LoggedRun
 
 SIMULATED = "[yellow]Offline simulation: these figures say nothing about real models.[/]"
@@ -73,11 +74,16 @@ def story(run: LoggedRun, most: int) -> Iterator[RenderableType]:
     unseen = f"; held-out {_score(held_out['before'])} → {_score(held_out['after'])}" if held_out else ""
     scores = f"{_score(history.score_before)} → [bold]{_score(history.score_after)}[/]"
     yield f"[bold]{escape(run.name)}[/]  {run.mlflow_run}\nvalidation {scores}{unseen}"
-    yield _steps(run)
+    if history.steps:
+        yield _steps(run)
+    elif results is not None:
+        yield _candidates(results)
     if results is not None and results.lessons:
         yield _lessons(run)
     yield from _examples(run, most)
     if results is not None:
+        for head, lines in cautions(results):
+            yield Text("\n  ".join([head + (":" if lines else "."), *lines]), "yellow")
         whole = results.usage.whole_run
         yield f"{whole.lm_calls:,} LM calls, {whole.tokens:,} tokens, {_dollars(whole.cost)}; {history.seconds:,.1f} s"
         yield from (Text(f"{fault.where}: {fault.message} (x{fault.count})", "yellow") for fault in results.errors)
@@ -139,6 +145,17 @@ def _steps(run: LoggedRun) -> Table:
         figures = (str(row["step"]), _whole(row["lm_calls"]), _dollars(row["cost"]))
         scores = (_change(row["train_before"], row["train_after"]), _score(row["candidate_score"]), _score(row["best"]))
         table.add_row(*figures, *scores, "✓" if row["accepted"] else "", Text(row["blamed"]))
+    return table
+
+
+def _candidates(results: DetailedResults) -> Table:
+    """Of a run that told of no steps, as those of other libraries' optimizers, what it ended with."""
+    table = _table("candidate", "calls", "valid", "best", "changed", "why", left=("changed", "why"))
+    for candidate in results.candidates:
+        best = "✓" if candidate.index == results.best_index else ""
+        changed = Text(", ".join(candidate.changed) or "–")
+        figures = (str(candidate.index), _whole(candidate.lm_calls), _score(candidate.score))
+        table.add_row(*figures, best, changed, Text(candidate.reason))
     return table
 
 

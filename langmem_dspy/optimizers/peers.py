@@ -15,7 +15,7 @@ from langmem_dspy.errors import BudgetExhausted
 from langmem_dspy.events import Announcer, Listener
 from langmem_dspy.metered_lm import MeteredLM
 from langmem_dspy.optimizers.metrics import Metric, MetricFunction
-from langmem_dspy.optimizers.prompts import held_resources, read_prompts, with_prompts
+from langmem_dspy.optimizers.prompts import held_resources, prompt_texts, with_prompts
 from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
 from langmem_dspy.optimizers.rollouts import by_id, evaluate
 from langmem_dspy.optimizers.run import Run, Task, scores_of
@@ -46,14 +46,14 @@ class GEPA(Teleprompter):
         self.listeners = list(callbacks)
 
     def get_params(self) -> dict[str, Any]:
-        return {"budget": str(self.budget), "seed": self.seed, "num_threads": self.num_threads, **self.settings}
+        return {"budget": self.budget.limits(), "seed": self.seed, "num_threads": self.num_threads, **self.settings}
 
     def compile(
         self, student: dspy.Module, *, trainset: Sequence[Any], teacher: Any = None, valset: Any = None, **kwargs: Any
     ) -> dspy.Module:
         """A copy of `student` with GEPA's best prompts, and `.detailed_results` in our form."""
         valset = valset or trainset
-        prompts = {p["name"]: p["prompt"] for p in read_prompts(student)}
+        prompts = prompt_texts(student)
         task_lm = as_lm(None)
         reflection_lm = as_lm(self.reflection_lm)
         models = {"task": task_lm.model, "reflection": reflection_lm.model}
@@ -102,8 +102,8 @@ class GEPA(Teleprompter):
                     with_prompts(student, {}, metered), trainset=list(trainset), valset=list(valset)
                 )
         except BudgetExhausted:
-            return {p["name"]: p["prompt"] for p in read_prompts(student)}
-        return {name: predictor.signature.instructions for name, predictor in best.named_predictors()}
+            return prompt_texts(student)
+        return prompt_texts(best)
 
     def _metric(self, meter: Meter) -> MetricFunction:
         metric = Metric(self.metric)

@@ -116,6 +116,11 @@ def read_prompts(program: dspy.Module, guidance: Mapping[str, Mapping[str, str]]
     return [Prompt(name=n, prompt=p.signature.instructions, **guidance.get(n, {})) for n, p in predictors]  # type: ignore[typeddict-item]
 
 
+def prompt_texts(program: dspy.Module) -> dict[str, str]:
+    """The instructions by predictor. Raises as `read_prompts` does."""
+    return {prompt["name"]: prompt["prompt"] for prompt in read_prompts(program)}
+
+
 def task_models(program: dspy.Module) -> str:
     """The names of the models that its predictors ask: their own, else the configured one."""
     own = {predictor.lm for predictor in program.predictors()}

@@ -105,7 +105,8 @@ class DetailedResults:
 
     `best` and `baseline` are candidates; `credit` holds, per step, how often each predictor was blamed in that step's
     minibatch (0 to 1). `lessons`: every change that was proposed, with its fate, in the order they came up.
-    `contradictions`: what the feedback says both ways; its author should settle it.
+    `contradictions`: what the feedback says both ways; its author should settle it. `noise`: the standard deviation of
+    the metric on one and the same prediction, 0 where it never differed; scores of predictions judged again are means.
     `simulated`: the offline model took part, so the figures say nothing about real models.
     """
 
@@ -122,6 +123,7 @@ class DetailedResults:
     errors: tuple[Fault, ...] = ()
     lessons: tuple[Lesson, ...] = ()
     contradictions: tuple[Contradiction, ...] = ()
+    noise: float = 0.0
 
     @property
     def baseline(self) -> Candidate:

@@ -202,7 +202,7 @@ def evaluate(
 ) -> list[Rollout]:
     """One rollout of the program as it is on each example, under no budget. Raises `EvaluationError` as a run does."""
     runner = RolloutRunner(program, metric, Meter(), num_threads, task_lm=dspy.settings.lm)
-    return runner.run({name: p.signature.instructions for name, p in program.named_predictors()}, examples)
+    return runner.run({}, examples)
 
 
 def raise_if_cut(rollouts: Iterable[Rollout], meter: Meter) -> None:

@@ -207,6 +207,7 @@ class Run:
             tuple(Fault(where, message, count) for (where, message), count in self.faults.items()),
             tuple(self.lessons),
             tuple(self.feedback.contradictions()),
+            self.runner.scores.noise() if self.runner else 0.0,
         )
         # An interrupt has a name and says nothing.
         failed = None if error is None else ": ".join(filter(None, (type(error).__name__, str(error))))

@@ -12,7 +12,6 @@ from langmem_dspy.word_diffs import diff_html, diff_text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from langmem_dspy.optimizers.contradictions import Contradiction
     from langmem_dspy.optimizers.lessons import Lesson
     from langmem_dspy.optimizers.results import DetailedResults, RevisedPrompt
 
@@ -40,7 +39,7 @@ def results_html(results: DetailedResults) -> Markup:
         _lessons(results),
         _credit(results),
         candidates,
-        _contradictions(results.contradictions),
+        *(_caution(head, lines) for head, lines in cautions(results)),
         *(tag("p", f"⚠ {fault.where}: {fault.message} (×{fault.count})") for fault in results.errors),
     )
 
@@ -104,11 +103,8 @@ def _credit(results: DetailedResults) -> Markup:
     return folded("Who was blamed, step by step", map_)
 
 
-def _contradictions(found: tuple[Contradiction, ...]) -> Markup:
-    if not found:
-        return Markup()
-    lines = [tag("li", contradiction) for contradiction in found[:_SHOWN]]
-    return folded(f"⚠ {_contradicting(found)}", tag("ul", *lines, *(tag("li", line) for line in _more(found))))
+def _caution(head: str, lines: list[str]) -> Markup:
+    return folded(f"⚠ {head}", tag("ul", *(tag("li", line) for line in lines))) if lines else tag("p", f"⚠ {head}")
 
 
 # --- terminal ---
@@ -123,10 +119,8 @@ def results_rich(results: DetailedResults) -> RenderableType:
     if results.lessons:
         parts.append(_counted(results.lessons))
         parts += [Text(f"  {x.predictor} {x.gain:+.3f} {x.text}") for x in results.lessons if x.fate == "in force"]
-    if results.contradictions:
-        found = results.contradictions
-        parts.append(Text(f"{_contradicting(found)}:", "yellow"))
-        parts += [Text(f"  {line}", "yellow") for line in [*found[:_SHOWN], *_more(found)]]
+    for head, lines in cautions(results):
+        parts += [Text(head + (":" if lines else "."), "yellow"), *(Text(f"  {line}", "yellow") for line in lines)]
     for name in results.changed:
         parts += [Text(name, "bold"), diff_text(results.baseline.prompts[name], results.best.prompts[name])]
     parts += [Text(f"{fault.where}: {fault.message} (x{fault.count})", "yellow") for fault in results.errors]
@@ -191,9 +185,14 @@ def _counted(lessons: tuple[Lesson, ...]) -> str:
     return f"Lessons: {', '.join(f'{count} {fate}' for fate, count in fates.items())}"
 
 
-def _contradicting(found: tuple[Contradiction, ...]) -> str:
-    return "The feedback contradicts itself" + (f", {len(found)} times" if len(found) > 1 else "")
-
-
-def _more(found: tuple[Contradiction, ...]) -> list[str]:
-    return [f"and {len(found) - _SHOWN} more, in `.contradictions`"] if len(found) > _SHOWN else []
+def cautions(results: DetailedResults) -> list[tuple[str, list[str]]]:
+    """What to know about the metric and the feedback before believing the figures: each with its details, if any."""
+    found: list[tuple[str, list[str]]] = []
+    if results.noise:
+        said = f"The metric is noisy: of one and the same prediction its standard deviation is {results.noise:.3f}"
+        found.append((f"{said}; scores of what was judged again are means", []))
+    if both := results.contradictions:
+        times = f", {len(both)} times" if len(both) > 1 else ""
+        more = [f"and {len(both) - _SHOWN} more, in `.contradictions`"] if len(both) > _SHOWN else []
+        found.append((f"The feedback contradicts itself{times}", [*map(str, both[:_SHOWN]), *more]))
+    return found

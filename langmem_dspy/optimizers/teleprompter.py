@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 import dspy
@@ -104,7 +104,7 @@ class PromptOptimizer(Teleprompter):
             "credit": _named(credit_by(self.credit or "trace")),
             "acceptance": _named(self.acceptance),
             "guidance": {name: dict(entry) for name, entry in self.guidance.items()},
-            "budget": {name: value for name, value in asdict(self.budget).items() if value is not None},
+            "budget": self.budget.limits(),
             "minibatch_size": self.minibatch_size,
             "max_steps": self.max_steps,
             "num_threads": self.num_threads,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from langmem_dspy.errors import InputError, TrackingError
-from langmem_dspy.optimizers.prompts import read_prompts, with_prompts
+from langmem_dspy.optimizers.prompts import prompt_texts, with_prompts
 from langmem_dspy.tracking.identity import program_name, prompt_names
 from langmem_dspy.tracking.registry import PromptRegistry, all_versions, holdable, pointed_at
 from langmem_dspy.tracking.stores import pages, resolve_experiment, resolve_store
@@ -76,9 +76,8 @@ class PromptVersions:
         None: the newest of this program's own. The name may be another's, such as that of an older form of it.
         """
         name = program_name(program)
-        prompts = [(prompt["name"], prompt["prompt"]) for prompt in read_prompts(program)]
-        texts = self.texts_for([predictor for predictor, _ in prompts], reference or name)
-        return with_prompts(program, {predictor: texts.get(predictor, text) for predictor, text in prompts})
+        own = prompt_texts(program)
+        return with_prompts(program, {**own, **self.texts_for(own, reference or name)})
 
     def texts_for(self, predictors: Iterable[str], reference: str) -> dict[str, str]:
         """The text of each predictor that a reference has one for. Raises `TrackingError` if it has none of them."""
@@ -107,7 +106,7 @@ class PromptVersions:
         _check_alias(alias)
         if isinstance(prompts, dspy.Module):
             name = name or program_name(prompts)
-            prompts = {prompt["name"]: prompt["prompt"] for prompt in read_prompts(prompts)}
+            prompts = prompt_texts(prompts)
         name = name or self.program_with(prompts)
         if unfit := [predictor for predictor, text in prompts.items() if not holdable(predictor, text)]:
             raise InputError(f"the prompt of {', '.join(unfit)} is empty, or too long for the registry")

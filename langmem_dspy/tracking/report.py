@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 
 from langmem_dspy.optimizers.results import DetailedResults
+from langmem_dspy.optimizers.showing import cautions
 from langmem_dspy.tracking.charts import heat_map, score_chart
 from langmem_dspy.tracking.diffs import diff_html
 from langmem_dspy.tracking.examples import ExampleRow
@@ -26,6 +27,7 @@ def report_html(history: RunHistory) -> str:
         _section("Who was blamed, step by step", heat_map(history.credit, list(history.started.get("prompts") or {}))),
         *(_examples(split, rows) for split, rows in history.examples.items()),
         _candidates(results) if results else _steps(history),
+        _section("To know before believing these figures", _cautions(results)) if results else "",
         _section("Faults", _faults(results)) if results else "",
         _section("Settings", _settings(history)),
     ]
@@ -108,6 +110,14 @@ def _example_list(kind: str, said: str, rows: Iterable[ExampleRow]) -> str:
     ]
     title = f'<h3 class="{kind}">{len(items)} {kind} <small>({said} than before)</small></h3>'
     return f'{title}<ul class="examples">{"".join(items)}</ul>' if items else title
+
+
+def _cautions(results: DetailedResults) -> str:
+    blocks = []
+    for head, lines in cautions(results):
+        items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+        blocks.append(f"<p>{html.escape(head)}.</p>" + (f"<ul>{items}</ul>" if items else ""))
+    return "".join(blocks)
 
 
 def _candidates(results: DetailedResults) -> str:

@@ -6,7 +6,7 @@ import dspy
 import pytest
 from fakes import chat, fake_lm
 
-from langmem_dspy import Budget, Gradient, as_gepa_proposer, as_gepa_selector
+from langmem_dspy import Budget, Gradient, GradientOptimizer, as_gepa_proposer, as_gepa_selector
 from langmem_dspy.errors import InputError
 from langmem_dspy.optimizers.peers import GEPA
 from langmem_dspy.simulation import offline_lm, worlds
@@ -119,3 +119,8 @@ def test_gepa_runs_with_both():
         compiled = optimizer.compile(program, trainset=world.trainset, valset=world.valset)
     assert not world.broken_variables(compiled)
     assert compiled.detailed_results.best.score >= compiled.detailed_results.baseline.score
+
+
+def test_budgets_of_gepa_and_of_ours_are_logged_alike():
+    settings = {"metric": lambda gold, pred, trace=None: 1.0, "budget": Budget(lm_calls=9)}
+    assert GEPA(**settings).get_params()["budget"] == GradientOptimizer(**settings).get_params()["budget"]

@@ -8,9 +8,11 @@ from collections import Counter
 
 import dspy
 
+from langmem_dspy import GradientOptimizer
 from langmem_dspy.optimizers.metrics import Metric
 from langmem_dspy.optimizers.noise import MOST_REPEATS, Scores
 from langmem_dspy.optimizers.rollouts import RolloutRunner
+from langmem_dspy.simulation import offline_lm
 from langmem_dspy.usage import Budget, Meter
 
 
@@ -84,3 +86,27 @@ def test_the_noise_is_that_of_repeats_alone():
     assert scores.noise() == 0
     scores.add(("e1", "a"), 0.4)
     assert abs(scores.noise() - 0.1414) < 1e-3
+
+
+def test_a_compile_tells_how_noisy_its_metric_was():
+    examples = [EXAMPLES[name] for name in EXAMPLES]
+    found = {}
+    for deviation in (0.0, 0.1):
+        noisy = Noisy(deviation)
+
+        def metric(gold, pred, trace=None, noisy=noisy):
+            return dspy.Prediction(score=noisy(gold, pred), feedback='If `question` is "q1", set `answer` to "x".')
+
+        optimizer = GradientOptimizer(metric=metric, num_threads=1, max_steps=2)
+        with dspy.context(lm=offline_lm()):
+            compiled = optimizer.compile(Asking(), trainset=examples[:6], valset=examples[6:])
+        found[deviation] = compiled.detailed_results.noise
+    assert found[0.0] == 0 and 0.05 < found[0.1] < 0.2
+
+
+class Asking(Constant):
+    """Asks its predictor, and answers the same whatever that says."""
+
+    def forward(self, question: str) -> dspy.Prediction:
+        self.say(question=question)
+        return dspy.Prediction(answer=question)

@@ -80,13 +80,28 @@ def test_many_contradictions_are_counted_and_the_first_are_shown():
     assert "9 times" in page and "say 4" in page and "say 5" not in page and "and 4 more" in page
 
 
-def test_a_terminal_shows_the_same_without_html():
+def test_a_noisy_metric_is_told_of_where_the_figures_stand():
+    assert "noisy" not in results()._repr_html_()
+    told = "of one and the same prediction its standard deviation is 0.051"
+    assert told in results(noise=0.0512)._repr_html_() and told in printed(results(noise=0.0512))
+
+
+def test_a_terminal_shows_contradictions_too():
+    found = (Contradiction("say [b]", "never [/b]", ("a",), ("b",)),)
+    assert "The feedback contradicts itself:\n  'say [b]'" in printed(results(contradictions=found))
+
+
+def printed(shown) -> str:
     from rich.console import Console
 
     console = Console(width=160)
     with console.capture() as capture:
-        console.print(results())
-    shown = capture.get()
+        console.print(shown)
+    return capture.get()
+
+
+def test_a_terminal_shows_the_same_without_html():
+    shown = printed(results())
     assert "0.500 -> 0.750" in shown and "<b>word</b>" in shown and "Say {name}." in shown and "&lt;" not in shown
 
 

@@ -34,6 +34,17 @@ def test_the_report_tells_the_whole_story() -> None:
     assert "these figures say nothing about real models" in page
 
 
+def test_noise_and_contradictions_are_told_beside_the_figures() -> None:
+    history = told()
+    assert "believing" not in report_html(history)
+    both = {"first": "<always>", "second": "never", "first_examples": ["a"], "second_examples": ["b"]}
+    history.finished = {**history.finished, "result": {**history.result, "noise": 0.05, "contradictions": [both]}}
+
+    page = report_html(history)
+
+    assert "is 0.050" in page and "&lt;always&gt;" in page and "contradicts itself" in page
+
+
 def test_prompts_are_shown_as_text_and_never_as_markup() -> None:
     page = report_html(told())
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from langmem_dspy.store.database import Connection
+from langmem_dspy.store.past import HELD, STOOD
 from langmem_dspy.store.rows import ALWAYS, PUT, Row
 from langmem_dspy.store.values import load, texts
 
@@ -90,7 +91,7 @@ class Reader:
         """Reads what the namespaces at and below `prefix` held at `time`; None if that is what they hold now."""
         self._sql.execute("CREATE TEMP TABLE IF NOT EXISTS stood (newest INTEGER PRIMARY KEY, seq INTEGER NOT NULL)")
         self._sql.execute("DELETE FROM temp.stood")
-        if not self._sql.execute(_STOOD, (time, prefix, prefix + _AFTER_ALL, self._bound)).rowcount:
+        if not self._sql.execute(STOOD, (time, prefix, prefix + _AFTER_ALL, self._bound)).rowcount:
             return None
         return self.standing([])
 
@@ -98,7 +99,7 @@ class Reader:
         """Reads what stood at the time that `past` was asked for, after it was; of some `(newest, seq)` another seq."""
         self._sql.executemany("INSERT OR REPLACE INTO temp.stood VALUES (?, ?)", revisions)
         reader = Reader(self._sql, self._until)
-        reader._live = _HELD.format(live=self._live)
+        reader._live = HELD.format(live=self._live)
         return reader
 
     def touched(self, prefix: str) -> list[tuple[str, str]]:
@@ -261,28 +262,6 @@ _CHAIN = (
     "SELECT g.seq FROM place p JOIN gone g ON g.ns = p.ns AND g.key = p.key UNION ALL "
     "SELECT r.replaces FROM chain c JOIN revisions r ON r.seq = c.seq WHERE r.replaces IS NOT NULL)"
 )
-# Of each key what stood there at a time, where that is not what is newest; nothing where nothing stood. Where the
-# newest revision says itself when it holds, that one alone counts: it may be a late correction.
-_STOOD = f"""
-WITH RECURSIVE searched(ns) AS (SELECT id FROM namespaces WHERE path >= ?2 AND path < ?3),
-newest(seq) AS (
-    SELECT h.seq FROM searched s CROSS JOIN heads h ON h.ns = s.ns
-    UNION ALL SELECT g.seq FROM searched s CROSS JOIN gone g ON g.ns = s.ns
-    UNION ALL SELECT r.replaces FROM newest n CROSS JOIN revisions r ON r.seq = n.seq WHERE n.seq > ?4
-),
-back(newest, seq) AS (
-    SELECT r.seq, r.replaces FROM newest n CROSS JOIN revisions r ON r.seq = n.seq
-    WHERE n.seq <= ?4 AND r.at > ?1 AND (r.action <> {PUT} OR (r.valid_from IS NULL AND r.valid_to IS NULL))
-    UNION ALL SELECT b.newest, r.replaces FROM back b CROSS JOIN revisions r ON r.seq = b.seq WHERE r.at > ?1
-)
-INSERT INTO temp.stood SELECT b.newest, b.seq FROM back b CROSS JOIN revisions r ON r.seq = b.seq
-WHERE r.at <= ?1 AND r.action = {PUT}
-"""
-_HELD = """(
-    SELECT ns, key, seq, expires FROM {live} WHERE seq NOT IN (SELECT newest FROM temp.stood)
-    UNION ALL SELECT r.ns, r.key, r.seq, NULL FROM temp.stood s CROSS JOIN revisions r ON r.seq = s.seq
-)"""
-
 _NS = "SELECT id FROM namespaces WHERE path = ?"
 _STATUS = (
     "SELECT (SELECT ifnull(max(seq), 0) FROM revisions), (SELECT min(expires) FROM heads WHERE expires IS NOT NULL), "

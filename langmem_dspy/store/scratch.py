@@ -14,8 +14,9 @@ from typing import Any
 
 from langmem_dspy.errors import StoreError
 from langmem_dspy.store.items import Items, Write
+from langmem_dspy.store.past import NOTHING, stood_at
 from langmem_dspy.store.reader import Addition, Change, Last, Reader, Status
-from langmem_dspy.store.rows import PUT, Row
+from langmem_dspy.store.rows import Row
 from langmem_dspy.store.vectors import Vectors, activate, make_generation
 
 
@@ -76,13 +77,13 @@ class LayeredReader(Reader):
         below: list[tuple[int, int]] = []
         above: list[tuple[int, int]] = []
         for path, key in touched:
-            stood = _stood(self.history(path, key), time)
+            stood = stood_at(self.history(path, key), time)
             for layer, revisions, mine in (
                 (self._below, below, stood <= self._fork.seq),
                 (self._above, above, stood > self._fork.seq),
             ):
                 if (last := layer.last(path, key)) is not None:
-                    revisions.append((last.seq, stood if mine else _NOTHING))
+                    revisions.append((last.seq, stood if mine else NOTHING))
         reader = LayeredReader(self._below.standing(below), self._above.standing(above), self._fork)
         reader._hidden = set()
         return reader
@@ -156,17 +157,3 @@ class LayeredReader(Reader):
 
     def _split(self, seqs: Sequence[int]) -> tuple[list[int], list[int]]:
         return [s for s in seqs if s > self._fork.seq], [s for s in seqs if s <= self._fork.seq]
-
-
-_NOTHING = -1  # the seq of no revision
-
-
-def _stood(history: Sequence[Row], time: int) -> int:
-    """Which of a key's revisions stood at `time`, as `Reader.past` tells it for all keys of one log."""
-    newest = history[-1]
-    timed = newest.action == PUT and (newest.valid_from is not None or newest.valid_to is not None)
-    if newest.at > time and not timed:
-        older = next((row for row in reversed(history) if row.at <= time), None)
-        if older is not None and older.action == PUT:
-            return older.seq
-    return newest.seq if newest.action == PUT else _NOTHING

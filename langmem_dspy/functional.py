@@ -22,7 +22,7 @@ from langmem_dspy.optimizers.trajectories import Trajectory, read_trajectories
 _AT_ONCE = 8  # prompts revised at the same time
 
 
-class _OptimizePrompt(ModelFunction):
+class _OptimizePrompt(ModelFunction[str]):
     """optimize(trajectories, prompt, memories=None) -> the improved prompt as text."""
 
     _inputs, _optional = ("trajectories", "prompt"), ("memories",)
@@ -35,7 +35,11 @@ class _OptimizePrompt(ModelFunction):
             raise InputError(f"core_memories in config is True or False, got {self.core_memories!r}")
         self.proposer = make_proposer(kind, settings)
 
-    def _run(self, trajectories: Any, prompt: str | Prompt | Mapping[str, Any], memories: Any = None) -> str:
+    def __call__(self, trajectories: Any, prompt: str | Prompt | Mapping[str, Any], memories: Any = None) -> str:
+        with self._asking():
+            return self._optimized(trajectories, prompt, memories)
+
+    def _optimized(self, trajectories: Any, prompt: str | Prompt | Mapping[str, Any], memories: Any) -> str:
         given = as_prompt(prompt)
         read = read_trajectories(trajectories, [given["name"]])
         known = _read_memories(memories)
@@ -65,7 +69,7 @@ def _read_memories(memories: Any) -> list[str] | None:
     return list(dict.fromkeys(filter(None, texts)))
 
 
-class _OptimizePrompts(ModelFunction):
+class _OptimizePrompts(ModelFunction[list[Any]]):
     """optimize(trajectories, prompts, memories=None) -> the prompts in order; untouched ones are the objects given."""
 
     _inputs, _optional = ("trajectories", "prompts"), ("memories",)
@@ -75,7 +79,13 @@ class _OptimizePrompts(ModelFunction):
         self.proposer = make_proposer(kind, config)
         self.credit = CreditAssigner(max_input_tokens=self.proposer.max_input_tokens)
 
-    def _run(self, trajectories: Any, prompts: Sequence[Prompt | Mapping[str, Any]], memories: Any = None) -> list[Any]:
+    def __call__(
+        self, trajectories: Any, prompts: Sequence[Prompt | Mapping[str, Any]], memories: Any = None
+    ) -> list[Any]:
+        with self._asking():
+            return self._optimized(trajectories, prompts, memories)
+
+    def _optimized(self, trajectories: Any, prompts: Sequence[Prompt | Mapping[str, Any]], memories: Any) -> list[Any]:
         named = as_prompts(prompts)
         read = read_trajectories(trajectories, [prompt["name"] for prompt in named])
         known = _read_memories(memories) or ()

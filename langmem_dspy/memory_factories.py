@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -12,7 +11,8 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.memories import search as searching
 from langmem_dspy.memories.enrichment import MemoryPhase, MemoryStoreManager
 from langmem_dspy.memories.extraction import DEFAULT_INSTRUCTIONS, MemoryManager
-from langmem_dspy.memories.schemas import Dropped, ExtractedMemory, Kind
+from langmem_dspy.memories.functions import Enrich, ExtractThread, Search, StoreEnrich
+from langmem_dspy.memories.schemas import Kind
 from langmem_dspy.memories.search import MemorySearcher
 from langmem_dspy.memories.threads import THREAD_INSTRUCTIONS, ThreadExtractor
 from langmem_dspy.memories.tool_calls import ACTIONS, Action
@@ -24,11 +24,8 @@ from langmem_dspy.memories.tools import (
     search_memory_tool,
     tool_place,
 )
-from langmem_dspy.model_functions import ModelFunction
-from langmem_dspy.namespaces import configurable, current_store
-from langmem_dspy.records import Index, Item, SearchItem, SearchMode, Store
-
-logger = logging.getLogger(__name__)
+from langmem_dspy.namespaces import current_store
+from langmem_dspy.records import Index, SearchMode, Store
 
 Model: TypeAlias = "str | dspy.BaseLM | None"
 Template: TypeAlias = str | Sequence[str]
@@ -43,94 +40,6 @@ def _in_memory() -> Any:
     from langmem_dspy.store.faiss_store import FaissStore
 
     return FaissStore()
-
-
-class Enrich(ModelFunction):
-    """enrich(messages, existing=None, max_steps=1) -> the new state of the memories.
-
-    `last_dropped` holds what the model asked for in the latest call that ended and that was not done.
-    """
-
-    _inputs, _optional = ("messages",), ("existing", "max_steps")
-
-    def __init__(self, model: Model, manager: MemoryManager) -> None:
-        super().__init__(model)
-        self.manager = manager
-        self.last_dropped: list[Dropped] = []
-
-    def _run(self, messages: Any, existing: Any = None, max_steps: int = 1) -> list[ExtractedMemory]:
-        result = self.manager(messages=messages, existing=existing, max_steps=max_steps)
-        self.last_dropped = _said(result.dropped)
-        memories: list[ExtractedMemory] = result.memories
-        return memories
-
-
-class StoreFunction(ModelFunction):
-    """A function that works in a namespace; `invoke` takes its variables from `config["configurable"]`."""
-
-    _inputs = ("messages",)
-
-    def __init__(self, model: Model, module: MemoryStoreManager | MemorySearcher) -> None:
-        super().__init__(model)
-        self.module = module
-
-    @property
-    def store(self) -> Store | None:
-        return self.module.store
-
-    @property
-    def namespace(self) -> Template:
-        return self.module.namespace
-
-    def _configured(self, config: Any) -> dict[str, Any]:
-        return {name: value for name, value in configurable(config).items() if name not in ("messages", "max_steps")}
-
-
-class StoreEnrich(StoreFunction):
-    """enricher(messages, **namespace_variables) -> the items written. `last_dropped` as with `Enrich`."""
-
-    _optional = ("max_steps",)
-    last_dropped: Sequence[Dropped] = ()
-
-    async def manage_memories(self, messages: Any, **variables: Any) -> list[Item]:
-        """The same, awaited, by the name LangMem's first README has for it."""
-        items: list[Item] = await self.acall(messages, **variables)
-        return items
-
-    def _run(self, messages: Any, max_steps: int = 1, **variables: Any) -> list[Item]:
-        result = self.module(messages=messages, max_steps=max_steps, **variables)
-        self.last_dropped = _said(result.dropped)
-        return list(result["items"])
-
-
-class Search(StoreFunction):
-    """searcher(messages, **namespace_variables) -> the items found, best first."""
-
-    def _run(self, messages: Any, **variables: Any) -> list[SearchItem]:
-        return list(self.module(messages=messages, **variables)["items"])
-
-
-class ExtractThread(ModelFunction):
-    """extract(messages) -> the thread as an object of the schema; None if nothing was said."""
-
-    _inputs = ("messages",)
-
-    def __init__(self, model: Model, extractor: ThreadExtractor) -> None:
-        super().__init__(model)
-        self.extractor = extractor
-
-    def _run(self, messages: Any) -> Any:
-        return self.extractor(messages=messages).thread
-
-
-def _said(dropped: Sequence[Dropped]) -> list[Dropped]:
-    for one in dropped:
-        if not one.needless:
-            logger.warning("not done: %s %s: %s", one.op, one.id or one.content[:80], one.reason)
-    return list(dropped)
-
-
-# --- the factories ---
 
 
 def create_memory_enricher(
@@ -195,8 +104,10 @@ def create_memory_store_enricher(
 
 
 def create_manage_memory_tool(
-    store: Store | Template | None = None,
+    place: Store | Template | None = None,
+    /,
     *,
+    store: Store | None = None,
     namespace: Template | None = None,
     namespace_prefix: Template | None = None,
     kind: Kind = "multi",
@@ -205,11 +116,11 @@ def create_manage_memory_tool(
     instructions: str = MANAGE_INSTRUCTIONS,
     name: str = "manage_memory",
 ) -> MemoryTool:
-    """A tool to create, update and delete memories. `namespace` may come first, or as `namespace_prefix`."""
-    held, place = tool_place(store, namespace, namespace_prefix)
+    """A tool to create, update and delete memories. `place`: the store, or as in LangMem the namespace."""
+    held, where = tool_place(place, store, namespace, namespace_prefix)
     return manage_memory_tool(
         held,
-        namespace=place,
+        namespace=where,
         kind=kind,
         schema=schema,
         actions_permitted=actions_permitted,
@@ -220,8 +131,10 @@ def create_manage_memory_tool(
 
 
 def create_search_memory_tool(
-    store: Store | Template | None = None,
+    place: Store | Template | None = None,
+    /,
     *,
+    store: Store | None = None,
     namespace: Template | None = None,
     namespace_prefix: Template | None = None,
     limit: int = 10,
@@ -231,11 +144,14 @@ def create_search_memory_tool(
     instructions: str = SEARCH_INSTRUCTIONS,
     name: str = "search_memory",
 ) -> MemoryTool:
-    """A tool by which an agent searches memories; `min_score`, `filter` and `mode` bind each of its searches."""
-    held, place = tool_place(store, namespace, namespace_prefix)
+    """A tool by which an agent searches memories; `min_score`, `filter` and `mode` bind each of its searches.
+
+    `place`: the store, or as in LangMem the namespace.
+    """
+    held, where = tool_place(place, store, namespace, namespace_prefix)
     return search_memory_tool(
         held,
-        namespace=place,
+        namespace=where,
         limit=limit,
         min_score=min_score,
         filter=filter,
@@ -249,6 +165,7 @@ def create_search_memory_tool(
 def create_memory_searcher(
     model: Model = None,
     /,
+    prompt: str | None = None,
     *,
     store: Store | None = None,
     namespace: Template = ("memories",),
@@ -259,7 +176,13 @@ def create_memory_searcher(
     filter: Mapping[str, Any] | None = None,
     mode: SearchMode = "hybrid",
 ) -> Search:
-    """`searcher(messages, **namespace_variables) -> list[SearchItem]`: a model writes the queries of one batch."""
+    """`searcher(messages, **namespace_variables) -> list[SearchItem]`: a model writes the queries of one batch.
+
+    `instructions` tell it how; `prompt` is LangMem's name for them.
+    """
+    if prompt is not None and instructions is not None:
+        raise InputError("give prompt or instructions, which are the same, not both")
+    instructions = instructions if prompt is None else prompt
     searcher = MemorySearcher(
         store,
         namespace=namespace,
@@ -277,7 +200,7 @@ def create_memory_searcher(
 
 
 def create_thread_extractor(
-    model: Model = None, /, *, schema: Any = None, instructions: str = THREAD_INSTRUCTIONS
+    model: Model = None, /, schema: Any = None, instructions: str = THREAD_INSTRUCTIONS
 ) -> ExtractThread:
     """`extract(messages)`: a whole thread as one object of `schema`; by default a title and a summary."""
     return ExtractThread(model, ThreadExtractor(schema, instructions=instructions))

@@ -197,8 +197,17 @@ def _shown(value: Any) -> str:
 
 def escape(text: str) -> str:
     """`text` with our tags, DSPy's field markers and lone surrogates made harmless for a request."""
-    text = text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+    text = _whole(text)
     return _FIELD_MARKER.sub("[ [", _TAG.sub("&lt;", text))
+
+
+def storable(text: str) -> str:
+    """`text` without what no store takes: lone surrogates and NUL."""
+    return _whole(text).replace("\x00", " ")
+
+
+def _whole(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def render(messages: Iterable[Message]) -> str:

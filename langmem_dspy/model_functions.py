@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 import dspy
 
@@ -13,12 +14,17 @@ from langmem_dspy.metered_lm import MeteredLM
 from langmem_dspy.replies import as_lm
 from langmem_dspy.usage import Meter, UsageReport
 
+R = TypeVar("R")
 
-class ModelFunction:
+
+class ModelFunction(Generic[R]):
     """A model that is looked up when called, so that `dspy.configure` may come later; and LangMem's four ways to call.
 
     `last_usage` holds what the latest call that ended has spent.
     """
+
+    _inputs: tuple[str, ...] = ()
+    _optional: tuple[str, ...] = ()
 
     def __init__(self, model: str | dspy.BaseLM | None) -> None:
         if model is not None:
@@ -26,25 +32,29 @@ class ModelFunction:
         self._model: dspy.BaseLM | None = model
         self.last_usage: UsageReport | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        raise NotImplementedError
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """The model, for everything that is asked inside."""
         meter = Meter()
         with dspy.context(lm=MeteredLM(self._model or as_lm(None), meter, "reflection", whole=True)):
-            result = self._run(*args, **kwargs)
+            yield
         self.last_usage = meter.report()
-        return result
 
     def __repr__(self) -> str:
         model = "the configured model" if self._model is None else self._model.model
         return f"<{type(self).__name__.lstrip('_')}({', '.join(self._inputs)}) by {model}>"
 
-    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+    async def acall(self, *args: Any, **kwargs: Any) -> R:
         return await awaited(self.__call__, *args, **kwargs)
 
-    def invoke(self, input: Mapping[str, Any], config: Any = None, **_: Any) -> Any:
+    def invoke(self, input: Mapping[str, Any], config: Any = None, **_: Any) -> R:
         """LangMem's dict form: the keys of `input` are the arguments; of LangChain's `config`, see the function."""
         return self(**self._arguments(input), **self._configured(config))
 
-    async def ainvoke(self, input: Mapping[str, Any], config: Any = None, **_: Any) -> Any:
+    async def ainvoke(self, input: Mapping[str, Any], config: Any = None, **_: Any) -> R:
         return await self.acall(**self._arguments(input), **self._configured(config))
 
     def _arguments(self, given: Any) -> dict[str, Any]:
@@ -57,9 +67,3 @@ class ModelFunction:
 
     def _configured(self, config: Any) -> dict[str, Any]:
         return {}  # LangChain's config says nothing to most functions
-
-    _inputs: tuple[str, ...] = ()
-    _optional: tuple[str, ...] = ()
-
-    def _run(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from dspy.dsp.utils.settings import thread_local_overrides
 
-from langmem_dspy.errors import NamespaceError
+from langmem_dspy.errors import InputError, NamespaceError
 
 Namespace: TypeAlias = tuple[str, ...]
 
@@ -84,14 +84,21 @@ def current_store(store: Any = None, *, default: Callable[[], Any] | None = None
 
 
 def adapted(store: Any) -> Any:
-    """`store`, as one of ours where it is LangGraph's.
-
-    Whoever holds a store holds it adapted: a copied program then shares it, where LangGraph's own would be copied too.
-    """
+    """`store`, as one of ours where it is LangGraph's."""
     if not is_langgraph_store(store):
         return store
     # By its name: the bridge stands floors above this one, and is needed by those alone who have LangGraph.
     return importlib.import_module("langmem_dspy.integrations.langgraph").from_langgraph(store)
+
+
+def held_store(store: Any) -> Any:
+    """`store` as a module keeps it: None, or one of ours; `InputError` for what is no store at all.
+
+    It is held adapted: a copied program then shares it, where LangGraph's own would be copied too.
+    """
+    if store is not None and (isinstance(store, type) or not callable(getattr(store, "batch", None))):
+        raise InputError(f"store is a Store such as FaissStore('folder'), got {type(store).__name__} {store!r}")
+    return adapted(store)
 
 
 def is_langgraph_store(store: Any) -> bool:
@@ -114,6 +121,14 @@ def template_variables(template: str | Sequence[str]) -> set[str]:
     """The names of the variables in a template."""
     labels = _labels(template)
     return {name for label in labels for _, name in _parse(label) if name is not None}
+
+
+def checked_template(template: str | Sequence[str]) -> str | Sequence[str]:
+    """`template`, if its variables can be filled at all, else `NamespaceError`."""
+    if not _labels(template) or not all(_labels(template)):
+        raise NamespaceError(f"a namespace template needs labels that are not empty, got {template!r}")
+    template_variables(template)
+    return template
 
 
 def check_namespace(namespace: Any, *, may_be_empty: bool = False) -> Namespace:

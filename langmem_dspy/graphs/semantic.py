@@ -7,8 +7,10 @@ from typing import Any
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.graphs.settings import Config, Input, read_input, read_settings
-from langmem_dspy.memory_factories import StoreEnrich, create_memory_store_enricher
+from langmem_dspy.memories.functions import StoreEnrich
+from langmem_dspy.memory_factories import create_memory_store_enricher
 from langmem_dspy.messages import Message
+from langmem_dspy.namespaces import template_variables
 from langmem_dspy.optimizers.trajectories import Trajectory, read_trajectories
 from langmem_dspy.records import Item, Namespace, Store
 
@@ -39,7 +41,8 @@ async def semantic(input: Input, config: Config = None, *, store: Store | None =
         kind=settings.kind or "multi",  # type: ignore[arg-type]
         **options,
     )
-    variables = {name: value for name, value in settings.variables.items() if _is_variable(name)}
+    wanted = template_variables(enricher.namespace) | {"thread_id"}
+    variables = {name: value for name, value in settings.variables.items() if name in wanted}
     written: dict[tuple[Namespace, str], Item] = {}
     for trajectory in read_trajectories(given["messages"]):  # in turn: a later one sees what an earlier one taught
         for item in await enricher.acall(list(_messages(trajectory)), max_steps=max_steps, **variables):
@@ -51,7 +54,3 @@ def _messages(trajectory: Trajectory) -> Iterator[Message]:
     yield from trajectory.messages
     if trajectory.feedback.strip():
         yield Message("user", trajectory.feedback, name="feedback")
-
-
-def _is_variable(name: Any) -> bool:
-    return isinstance(name, str) and name.isidentifier() and name not in ("messages", "max_steps", "self")

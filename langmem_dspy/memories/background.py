@@ -17,7 +17,16 @@ from typing import Any
 from langmem_dspy.errors import InputError, StoreError
 from langmem_dspy.memories.pending import Pending, PendingReflections
 from langmem_dspy.messages import read_messages
-from langmem_dspy.namespaces import configurable, current_variables, resolve_namespace, template_variables
+from langmem_dspy.namespaces import (
+    checked_template,
+    configurable,
+    current_variables,
+    held_store,
+    memory_context,
+    resolve_namespace,
+    template_variables,
+)
+from langmem_dspy.records import Store
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +55,8 @@ class Reflection:
 class ReflectionExecutor:
     """Runs `reflector(messages=..., **variables)` for each submitted conversation, in threads of its own.
 
-    `reflector`: a `MemoryStoreManager`, or any callable; `namespace` is its own where it has one. Work for one
+    `reflector`: a `MemoryStoreManager`, or any callable; `namespace` is its own where it has one, and `store` the one
+    it finds where it has none. Work for one
     (namespace, thread) is debounced by `delay` seconds, and never done twice at once. `path` is an SQLite file in
     which pending work survives the process, None keeps it in memory. A failing reflection is tried `max_attempts`
     times, `retry_after` seconds apart at first, twice as long each time; then it waits in `failed()`.
@@ -57,6 +67,7 @@ class ReflectionExecutor:
         reflector: Callable[..., Any],
         namespace: str | Sequence[str] | None = None,
         *,
+        store: Store | None = None,
         path: str | Path | None = None,
         delay: float = 0.0,
         workers: int = 2,
@@ -67,12 +78,14 @@ class ReflectionExecutor:
         if not callable(reflector):
             raise InputError(f"reflector is called with messages=..., got {type(reflector).__name__} {reflector!r}")
         for name, value, least in (("workers", workers, 1), ("max_attempts", max_attempts, 1), ("delay", delay, 0)):
-            if value < least:
-                raise InputError(f"{name} is at least {least}, not {value!r}")
-        self.reflector = reflector
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+                raise InputError(f"{name} is a number of at least {least}, not {value!r}")
         own: str | Sequence[str] = getattr(reflector, "namespace", ("memories",))
-        self.namespace = namespace or own
+        self.reflector, self.namespace = reflector, checked_template(namespace or own)
         self._takes = _parameters(reflector)
+        self._store, own_store = held_store(store), getattr(reflector, "store", None)
+        if None not in (self._store, own_store) and self._store is not own_store:
+            raise InputError(f"store is {store!r}, but the reflector writes to {own_store!r}; leave out one of them")
         self.delay, self.max_attempts, self.retry_after, self._lease = delay, max_attempts, retry_after, lease
         self._durable = path is not None
         self._pending = PendingReflections(path, lease=lease)
@@ -92,7 +105,7 @@ class ReflectionExecutor:
     @property
     def store(self) -> Any:
         """The store its reflector writes to, None if that is found when it runs."""
-        return getattr(self.reflector, "store", None)
+        return self._store if self._store is not None else getattr(self.reflector, "store", None)
 
     def submit(
         self,
@@ -208,7 +221,7 @@ class ReflectionExecutor:
             if self._takes is not None:
                 options = {name: value for name, value in options.items() if name in self._takes}
             try:
-                result = context.copy().run(self.reflector, messages=list(task.messages), **options)
+                result = context.copy().run(self._reflect, task, options)
             except Exception as error:  # noqa: BLE001 - whatever one reflection raises must not end the others
                 self._failed(task, error)
             else:
@@ -217,6 +230,10 @@ class ReflectionExecutor:
                         return  # it waits again, in the file: whoever takes it up finds it already remembered
                     self._pending.done(task.id)
                     self._settle(task.id, result=result)
+
+    def _reflect(self, task: Pending, options: Mapping[str, Any]) -> Any:
+        with memory_context(store=self._store):
+            return self.reflector(messages=list(task.messages), **options)
 
     def _next(self) -> Pending | None:
         with self._changed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeGuard
 
 import dspy
 
@@ -17,7 +17,7 @@ from langmem_dspy.memories.reconcile import State
 from langmem_dspy.memories.search import FindStore, MemorySearcher
 from langmem_dspy.memories.writing import Destination, content_id
 from langmem_dspy.messages import Message, read_messages
-from langmem_dspy.namespaces import adapted, current_store, current_variables, resolve_namespace
+from langmem_dspy.namespaces import checked_template, current_store, current_variables, held_store, resolve_namespace
 from langmem_dspy.records import GetOp, Index, Item, Namespace, Store
 from langmem_dspy.replies import as_lm
 
@@ -64,8 +64,10 @@ class MemoryStoreManager(dspy.Module):
         find_store: FindStore = current_store,
     ) -> None:
         super().__init__()
+        if manager is not None and not isinstance(manager, MemoryManager):
+            raise InputError(f"manager is a MemoryManager, got {type(manager).__name__} {manager!r}")
         self.manager = manager or MemoryManager()
-        self.store, self.namespace, self.find_store = adapted(store), namespace, find_store
+        self.store, self.namespace, self.find_store = held_store(store), checked_template(namespace), find_store
         self.searcher = MemorySearcher(
             store, namespace=namespace, write_queries=query_model is not None, query_limit=query_limit
         )
@@ -74,6 +76,10 @@ class MemoryStoreManager(dspy.Module):
         self.phases = [_phase_manager(self.manager, phase, i) for i, phase in enumerate(phases or ())]
         self.phases_with_messages = [bool(phase.get("include_messages")) for phase in phases or ()]
         self.default, self.index, self.ttl = default, index, ttl
+        if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, int | float) or ttl <= 0):
+            raise InputError(f"ttl is a positive number of minutes or None, not {ttl!r}")
+        if not _is_made(default):
+            self._default({})  # what it cannot be is said now, not when a user comes of whom nothing is known
         self.reads_back = True  # off where no one looks at `items`
 
     def forward(self, messages: Any, max_steps: int = 1, **variables: Any) -> dspy.Prediction:
@@ -118,15 +124,20 @@ class MemoryStoreManager(dspy.Module):
         return State(known, rules, new_id=new_id)
 
     def _default(self, variables: Mapping[str, Any]) -> list[Known]:
-        default = self.default
-        if callable(default) and not isinstance(default, type):
-            default = default({**current_variables(), **variables})
+        default = self.default({**current_variables(), **variables}) if _is_made(self.default) else self.default
         if default is None:
             return []
-        known = read_existing([(DEFAULT_KEY, default)], self.manager.rules.schemas)
+        schemas = self.manager.rules.schemas
+        known = read_existing([(DEFAULT_KEY, default)], schemas, "default")
+        if known[0].schema not in schemas:
+            raise InputError(f"default fits none of the schemas {', '.join(schemas)}: {default!r}")
         if self.manager.rules.kind == "single":
             known[0].id = known[0].schema
         return known
+
+
+def _is_made(default: Any) -> TypeGuard[Callable[[Mapping[str, Any]], Any]]:
+    return callable(default) and not isinstance(default, type)
 
 
 def _phase_manager(manager: MemoryManager, phase: MemoryPhase, position: int) -> MemoryManager:

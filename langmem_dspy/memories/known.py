@@ -14,6 +14,7 @@ from langmem_dspy.errors import InputError
 from langmem_dspy.memories.likeness import fingerprint, shared_words, words
 from langmem_dspy.memories.schemas import (
     Document,
+    ExtractedMemory,
     Memory,
     Schemas,
     as_text,
@@ -72,11 +73,33 @@ def read_existing(existing: Any, schemas: Schemas, name: str = "existing") -> li
     """Known memories in their order. Raises `InputError`, by the `name` of the argument, for what cannot be read."""
     if existing is None:
         return []
-    if isinstance(existing, Mapping) and not _is_entry(existing):
+    if _is_alone(existing, schemas):
+        existing = [existing]
+    elif isinstance(existing, Mapping):
         existing = list(existing.items())
-    if isinstance(existing, str | bytes | Mapping | BaseModel) or not isinstance(existing, Iterable):
+    if isinstance(existing, str | bytes) or not isinstance(existing, Iterable):
         raise InputError(f"{name} is a list of memories, got {_shown(existing)}; give a list of {_FORMS}")
-    return [_read(entry, schemas, f"{name}[{i}]") for i, entry in enumerate(existing)]
+    known = [_read(entry, schemas, f"{name}[{i}]") for i, entry in enumerate(existing)]
+    seen: dict[str, int] = {}
+    for i, one in enumerate(known):
+        # Items of a store may share their keys over namespaces, and are told apart by those.
+        if one.source is None and seen.setdefault(one.id, i) != i:
+            raise InputError(f"{name}[{i}] has the id of {name}[{seen[one.id]}], {one.id!r}; give each its own")
+    return known
+
+
+def _is_alone(existing: Any, schemas: Schemas) -> bool:
+    """Whether it is one memory rather than several: an object, an ExtractedMemory, an item, or a document."""
+    if isinstance(existing, BaseModel | ExtractedMemory | Item):
+        return True
+    if not isinstance(existing, Mapping):
+        return False
+    return _is_entry(existing) or any(_is_document(existing, model) for model in schemas.values())
+
+
+def _is_document(value: Mapping[Any, Any], model: type[BaseModel]) -> bool:
+    names = field_names(model)
+    return bool(value) and names is not None and set(value) <= names
 
 
 def _is_entry(value: Mapping[Any, Any]) -> bool:

@@ -26,6 +26,7 @@ from langmem_dspy.memories.schemas import (
     Operation,
     Schemas,
     Update,
+    as_text,
     field_names,
     merged,
     text_field,
@@ -211,9 +212,18 @@ class State:
         if whole == target.document:
             raise _Refused(f"changes nothing in {shown.handle(target)}", needless=True)
         target.content = _valid(target.model, whole)
+        self._take_back_what_is_said_by(target)
         target.changes = merged(target.changes, changes)
         target.cleared = tuple(sorted({*target.cleared, *cleared} - set(changes)))
         touched.setdefault(target, set()).update({*changes, *cleared})
+
+    def _take_back_what_is_said_by(self, updated: Known) -> None:
+        """A new memory is a second copy once another one has been updated to say the same."""
+        for one in self.present():
+            if one.original is None and one is not updated and one.says() == updated.says():
+                self.known.remove(one)
+                reason = f"already known as {updated.id}"
+                self.dropped.append(Dropped("insert", reason, None, one.schema, as_text(one.content), needless=True))
 
     def _fitting(
         self, content: dict[str, Any], model: type[BaseModel], proposed: Proposed, shown: Shown
@@ -275,8 +285,9 @@ def _content(proposed: Proposed, model: type[BaseModel]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         read = None
     if only is not None:
-        bare = read.get(only) if isinstance(read, Mapping) and set(read) == {only} else read
-        return {only: bare if isinstance(bare, str) and bare.strip() else text}
+        if isinstance(read, Mapping) and isinstance(read.get(only), str) and read[only].strip():
+            return dict(read)  # as a document; what else it holds is noted where it is fitted
+        return {only: read if isinstance(read, str) and read.strip() else text}
     if not isinstance(read, Mapping):
         raise _Refused(f"content must be a JSON object with the fields of {model.__name__}", mendable=True)
     return {key: value for key, value in read.items() if value is not None}

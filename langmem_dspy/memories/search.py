@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import dspy
 
@@ -12,8 +12,8 @@ from langmem_dspy.awaiting import forwarded
 from langmem_dspy.errors import InputError, ReplyError
 from langmem_dspy.memories.found import Found
 from langmem_dspy.memories.recalled import without_recalled
-from langmem_dspy.messages import Message, chunk, read_messages, render
-from langmem_dspy.namespaces import adapted, current_store, resolve_namespace
+from langmem_dspy.messages import Message, chunk, read_messages, render, storable
+from langmem_dspy.namespaces import checked_template, current_store, held_store, resolve_namespace
 from langmem_dspy.records import Namespace, SearchItem, SearchMode, SearchOp, Store
 from langmem_dspy.replies import Asking
 
@@ -35,6 +35,8 @@ class WriteQueries(dspy.Signature):
 
 class MemorySearcher(dspy.Module):
     """`(messages=, **namespace_variables) -> Prediction(queries=, items=)`, the items best first, each once.
+
+    Items that have nothing to do with the queries are left out; `min_score` draws the line elsewhere.
 
     Without a model, the queries are the conversation itself in windows of about `window_tokens`, so that all of it
     counts; `write_queries=True` lets a model write them. `limit` bounds the items, `query_limit` those of one query.
@@ -58,8 +60,10 @@ class MemorySearcher(dspy.Module):
         super().__init__()
         if query_limit < 1 or (limit is not None and limit < 1):
             raise InputError(f"query_limit and limit are at least 1, got {query_limit} and {limit}")
-        self.store, self.namespace, self.find_store = adapted(store), namespace, find_store
+        self.store, self.namespace, self.find_store = held_store(store), checked_template(namespace), find_store
         self.query_limit, self.limit, self.min_score, self.mode = query_limit, limit, min_score, mode
+        if mode not in get_args(SearchMode):
+            raise InputError(f"mode is one of {', '.join(get_args(SearchMode))}, not {mode!r}")
         self.filter = dict(filter) if filter else None
         self.window_tokens, self.max_input_tokens = window_tokens, max_input_tokens
         self.write = dspy.Predict(WriteQueries) if write_queries else None
@@ -68,7 +72,8 @@ class MemorySearcher(dspy.Module):
         said = without_recalled(read_messages(messages))
         namespace = resolve_namespace(self.namespace, variables)
         queries = self.queries(said)
-        return Found(queries=queries, items=self.find(self.find_store(self.store), namespace, queries))
+        found = self.find(self.find_store(self.store), namespace, queries)
+        return Found(queries=queries, items=matching(found) if self.min_score is None else found)
 
     async def aforward(self, messages: Any, **variables: Any) -> dspy.Prediction:
         return await forwarded(self, messages, **variables)
@@ -93,7 +98,7 @@ class MemorySearcher(dspy.Module):
                 namespace,
                 filter=self.filter,
                 limit=self.query_limit,
-                query=query,
+                query=storable(query),
                 min_score=self.min_score,
                 mode=self.mode,
             )

@@ -23,7 +23,9 @@ from langmem_dspy.memories.schemas import (
     validated,
 )
 from langmem_dspy.memories.search import FindStore, matching
-from langmem_dspy.namespaces import adapted, resolve_namespace
+from langmem_dspy.memories.writing import content_id
+from langmem_dspy.messages import storable
+from langmem_dspy.namespaces import checked_template, held_store, resolve_namespace
 from langmem_dspy.records import Item, Namespace, PutOp, SearchItem, SearchMode, SearchOp, Store
 
 Action: TypeAlias = Literal["create", "update", "delete"]
@@ -42,7 +44,7 @@ class Managed(NamedTuple):
 
 class _InNamespace:
     def __init__(self, store: Store | None, namespace: str | Sequence[str], find_store: FindStore) -> None:
-        self.store, self.namespace, self.find_store = adapted(store), namespace, find_store
+        self.store, self.namespace, self.find_store = held_store(store), checked_template(namespace), find_store
 
     def place(self) -> tuple[Store, Namespace]:
         return self.find_store(self.store), resolve_namespace(self.namespace)
@@ -87,14 +89,25 @@ class ManageMemory(_InNamespace):
 
     def _create(self, store: Store, namespace: Namespace, content: Any) -> Managed:
         try:
-            new = Known(str(uuid.uuid4()), self.model.__name__, self.model, self._read(content, None))
+            new = Known("", self.model.__name__, self.model, self._read(content, None))
         except InputError as error:
             return Managed(f"Nothing was created: {error}")
         query = SearchOp(namespace, query=as_text(new.content), limit=_DOUBLES_LOOKED_AT)
         near = read_existing(store.batch([query])[0], Schemas([self.model]))
         if twin := next((known for known in near if known.says() == new.says()), None):
             return Managed(f"Already known as memory {twin.id}.", "known", twin.id)
-        store.put(namespace, new.id, to_value(new))
+        return self._write_new(store, namespace, new)
+
+    def _write_new(self, store: Store, namespace: Namespace, new: Known) -> Managed:
+        new.id = content_id(namespace, new)  # as the extraction does: two who learn the same at once write it once
+        try:
+            store.batch([PutOp(namespace, new.id, to_value(new), if_version=0)])
+        except ConflictError:
+            there = store.get(namespace, new.id)
+            if there is not None and read_existing([there], Schemas([self.model]))[0].says() == new.says():
+                return Managed(f"Already known as memory {new.id}.", "known", new.id)
+            new.id = str(uuid.uuid4())  # what was there has since come to say something else
+            store.put(namespace, new.id, to_value(new))
         return Managed(f"Created memory {new.id}.", "created", new.id)
 
     def _change(self, store: Store, namespace: Namespace, identifier: str, content: Any, action: str) -> Managed:
@@ -124,8 +137,10 @@ class ManageMemory(_InNamespace):
         if isinstance(content, str) and only is None:
             content = _from_json(content, self.model)
         if isinstance(content, str) and only is not None:
+            if "\x00" in content:
+                raise InputError("content holds a NUL character, which no store keeps; leave it out")
             content = {only: content.strip()}
-        if not isinstance(content, Mapping) or not any(content.values()):
+        if not isinstance(content, Mapping) or not (content.get(only) if only else _says_anything(content)):
             raise InputError(f"content is needed: {'text' if only else 'an object with ' + shown_fields(self.model)}")
         names = field_names(self.model)
         if unknown := sorted(set(content) - names) if names is not None else []:
@@ -157,6 +172,7 @@ class SearchMemory(_InNamespace):
 
     def find(self, query: str, limit: int | None = None, offset: int = 0) -> list[SearchItem]:
         store, namespace = self.place()
+        query = storable(query)
         wanted = min(max(1, limit or self.limit), 100)
         op = SearchOp(
             namespace,
@@ -192,6 +208,10 @@ def _from_json(text: str, model: type[BaseModel]) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"content must be a JSON object with the fields {shown_fields(model)}") from error
+
+
+def _says_anything(content: Mapping[str, Any]) -> bool:
+    return any(value is not None for value in content.values())
 
 
 def shown_fields(model: type[BaseModel]) -> str:

@@ -92,17 +92,17 @@ def _configured(config: Any) -> dict[str, Any]:
 
 
 def tool_place(
-    store: Any, namespace: str | Sequence[str] | None, prefix: str | Sequence[str] | None
+    place: Any, store: Any, namespace: str | Sequence[str] | None, prefix: str | Sequence[str] | None
 ) -> tuple[Store | None, str | Sequence[str]]:
     """Store and namespace of a tool. Today's LangMem gives the namespace first, its first README the store."""
-    first = store if isinstance(store, str | tuple | list) else None
-    store = store if first is None else None
-    given = [place for place in (first, namespace, prefix) if place is not None]
+    first = place if isinstance(place, str | tuple | list) else None
+    stores = [one for one in (place if first is None else None, store) if one is not None]
+    if len(stores) > 1:
+        raise InputError(f"the store is given twice, as {stores}; give one of them")
+    given = [label for label in (first, namespace, prefix) if label is not None]
     if len(given) > 1:
         raise InputError(f"the namespace is given {len(given)} times, as {given}; give one of them")
-    if store is not None and not callable(getattr(store, "batch", None)):
-        raise InputError(f"store is a Store such as FaissStore('folder'), got {type(store).__name__} {store!r}")
-    return store, given[0] if given else ("memories",)
+    return stores[0] if stores else None, given[0] if given else ("memories",)
 
 
 def manage_memory_tool(
@@ -123,8 +123,8 @@ def manage_memory_tool(
     if kind not in ("multi", "single"):
         raise InputError(f"kind is 'multi' or 'single', not {kind!r}")
     actions = [action for action in ACTIONS if action in actions_permitted]
-    if unknown := sorted(set(actions_permitted) - set(ACTIONS)) or not actions:
-        raise InputError(f"actions_permitted are some of {', '.join(ACTIONS)}; got {unknown or 'none'}")
+    if isinstance(actions_permitted, str) or not actions or set(actions_permitted) - set(ACTIONS):
+        raise InputError(f"actions_permitted is a list of some of {', '.join(ACTIONS)}; got {actions_permitted!r}")
     model = next(iter(schemas.values()))
     calls = ManageMemory(store, namespace, model=model, kind=kind, actions=actions, find_store=find_store)
     what = "the profile" if kind == "single" else "memories"

@@ -20,9 +20,9 @@ from langmem_dspy.memories.known import read_value
 from langmem_dspy.memories.recalled import marked
 from langmem_dspy.memories.recalling import recalling
 from langmem_dspy.memories.schemas import Schemas
-from langmem_dspy.memories.search import FindStore, MemorySearcher, matching
+from langmem_dspy.memories.search import FindStore, MemorySearcher
 from langmem_dspy.messages import Message, is_message, read_messages
-from langmem_dspy.namespaces import adapted, current_store, resolve_namespace, template_variables
+from langmem_dspy.namespaces import checked_template, current_store, held_store, resolve_namespace, template_variables
 from langmem_dspy.records import GetOp, Item, Namespace, Store
 
 logger = logging.getLogger(__name__)
@@ -57,13 +57,14 @@ class WithMemory(dspy.Module):
         super().__init__()
         if not isinstance(program, dspy.Module):
             raise InputError(f"program is a dspy.Module, got {type(program).__name__} {program!r}")
-        store = adapted(store)
-        if isinstance(reflect, ReflectionExecutor) and reflect.store is not store:
-            raise InputError(
-                f"the executor's reflector writes to {reflect.store!r}, but memories are recalled from {store!r}; give "
-                "both the same store"
-            )
-        self.program, self.store, self.namespace, self.find_store = program, store, namespace, find_store
+        for name, value, kind in (("search", search, MemorySearcher), ("reflect", reflect, ReflectionExecutor)):
+            if not isinstance(value, bool | kind):
+                raise InputError(f"{name} is True, False or a {kind.__name__}, got {type(value).__name__} {value!r}")
+        store = held_store(store)
+        if isinstance(reflect, ReflectionExecutor):
+            _check_same_place(reflect, store, namespace)
+        self.program, self.store, self.find_store = program, store, find_store
+        self.namespace = checked_template(namespace)
         self.rules, profiles = _split([always] if isinstance(always, str) else always)
         options: dict[str, Any] = {"namespace": namespace, "find_store": find_store}
         self.searcher = search if isinstance(search, MemorySearcher) else None
@@ -96,7 +97,7 @@ class WithMemory(dspy.Module):
         shown = [item for item in store.batch([GetOp(namespace, name) for name in schemas]) if item] if schemas else []
         lines = [*self.rules, *(_line(item) for item in shown)]
         if self.searcher is not None:
-            found = matching(self.searcher(messages=said, **variables)["items"])
+            found = self.searcher(messages=said, **variables)["items"]
             seen = {(item.namespace, item.key) for item in shown}
             lines += [_line(item) for item in found if (item.namespace, item.key) not in seen]
         return marked("\n".join(f"- {line}" for line in lines)) if lines else ""
@@ -117,6 +118,22 @@ class WithMemory(dspy.Module):
                 logger.error("the conversation could not be reflected on, nothing of it is remembered: %s", error)
 
 
+def _check_same_place(reflect: ReflectionExecutor, store: Store | None, namespace: str | Sequence[str]) -> None:
+    if reflect.store is not store:
+        raise InputError(
+            f"the executor's reflector writes to {reflect.store!r}, but memories are recalled from {store!r}; give "
+            "both the same store"
+        )
+    written, recalled = (
+        tuple([place] if isinstance(place, str) else place) for place in (reflect.namespace, namespace)
+    )
+    if written[: len(recalled)] != recalled:
+        raise InputError(
+            f"the executor writes below {written!r}, but memories are recalled from {recalled!r}, where none of them "
+            "would be found; give both the same namespace"
+        )
+
+
 def _split(always: Iterable[Any]) -> tuple[list[str], list[Schemas]]:
     rules, schemas = [], []
     for one in always:
@@ -126,6 +143,9 @@ def _split(always: Iterable[Any]) -> tuple[list[str], list[Schemas]]:
             schemas.append(Schemas(one))
         else:
             raise InputError(f"always holds texts (rules) and schemas (profiles), got {type(one).__name__} {one!r}")
+    names = [name for schema in schemas for name in schema]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"always holds two profiles named {', '.join(twice)}, which would be kept as one")
     return rules, schemas
 
 

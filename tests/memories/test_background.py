@@ -18,6 +18,7 @@ from langmem_dspy.namespaces import memory_context
 from langmem_dspy.store.faiss_store import FaissStore
 
 TALK = [{"role": "user", "content": "I like pie"}]
+NS = ("memories",)
 
 
 class Noting:
@@ -225,3 +226,19 @@ def _until(true):
             return
         time.sleep(0.005)
     raise TimeoutError
+
+
+def test_the_store_given_to_an_executor_is_the_one_its_reflector_finds():
+    with FaissStore() as store, dspy.context(lm=memory_lm([insert("User likes pie")])):
+        with ReflectionExecutor(MemoryStoreManager(), store=store) as executor:
+            assert executor.store is store
+            executor.submit(TALK).result(60)
+        assert [item.value["content"] for item in store.search(NS)] == ["User likes pie"]
+        with FaissStore() as other, pytest.raises(InputError, match="leave out one"):
+            ReflectionExecutor(MemoryStoreManager(store=other), store=store)
+
+
+@pytest.mark.parametrize("option", [{"delay": "5"}, {"delay": -1}, {"workers": 0}, {"max_attempts": True}])
+def test_numbers_of_an_executor_are_checked(option):
+    with pytest.raises(InputError, match=next(iter(option))):
+        ReflectionExecutor(Noting(), **option)

@@ -433,3 +433,34 @@ def test_structured_outputs_get_a_closed_and_flat_schema():
     assert operation["additionalProperties"] is False
     assert set(operation["required"]) == set(operation["properties"])
     assert "anyOf" not in str(schema) and "oneOf" not in str(schema)
+
+
+def test_one_memory_alone_is_read_as_one_and_never_as_several():
+    ann = {"name": "Ann", "age": 30}
+    for alone in (Person(**ann), ExtractedMemory("p", Person(**ann)), ann, {"id": "p", "content": ann}):
+        result = run(memory_lm([]), existing=alone, schemas=[Person], kind="single")
+        assert [memory.content.name for memory in result.memories] == ["Ann"], alone
+    assert texts(run(memory_lm([]), existing={"content": "User likes pie"})) == ["User likes pie"]
+    assert texts(run(memory_lm([]), existing={"a": "User likes pie"})) == ["User likes pie"]
+
+
+def test_two_memories_of_one_id_are_refused_since_no_one_could_tell_them_apart():
+    with pytest.raises(InputError, match=r"existing\[1\] has the id of existing\[0\], '1'"):
+        run(memory_lm([]), existing=[("1", "User likes pie"), ("1", "User likes tea")])
+
+
+def test_an_insert_is_no_second_copy_of_what_a_later_update_of_the_same_reply_says():
+    known = [("a", "User lives in York")]
+    for operations in (
+        [insert("User lives in Rome"), update("m1", "The user lives in Rome.")],
+        [update("m1", "User lives in Rome"), insert("The user lives in Rome.")],
+    ):
+        result = run(memory_lm(operations), existing=known)
+        assert [memory.id for memory in result.memories] == ["a"] and "Rome" in texts(result)[0]
+        assert [one.op for one in result.dropped] == ["insert"] and result.dropped[0].needless
+
+
+def test_of_a_text_memory_written_as_a_document_the_text_is_taken_and_the_rest_is_noted():
+    result = run(memory_lm([insert({"content": "User likes pie", "category": "food"})]))
+    assert texts(result) == ["User likes pie"]
+    assert "no field category" in result.dropped[0].reason

@@ -1,4 +1,6 @@
 import asyncio
+import inspect
+import typing
 import uuid
 import warnings
 
@@ -9,6 +11,7 @@ from memory_fakes import asked, insert, memory_lm, update
 from pydantic import BaseModel
 
 import langmem_dspy.namespaces
+from langmem_dspy import simulation
 from langmem_dspy.errors import InputError, NamespaceError, ReplyError
 from langmem_dspy.memories.background import ReflectionExecutor
 from langmem_dspy.memories.schemas import ExtractedMemory, Memory
@@ -32,6 +35,11 @@ PREFERENCE = {
     "properties": {"preference": {"type": "string"}, "category": {"type": "string"}},
     "description": "User preferences",
 }
+
+
+class Pet(BaseModel):
+    name: str = ""
+    age: int = 0
 
 
 @pytest.fixture
@@ -189,3 +197,96 @@ def test_a_tools_config_fills_its_namespace(store):
     user = uuid.uuid4()
     manage.invoke({"content": "likes rum"}, {"configurable": {"user_id": user, "checkpoint": object()}})
     assert len(store.search(("memories", str(user)))) == 1
+
+
+def test_a_store_that_is_none_is_refused_where_it_is_given():
+    for make in (create_memory_store_enricher, create_memory_searcher):
+        for wrong in ("memories", FaissStore):
+            with pytest.raises(InputError, match="store is a Store"):
+                make(fake_lm(lambda text: "no"), store=wrong)
+
+
+@pytest.mark.parametrize("template", [("memories", "{user id}"), ("{}",), (), ("memories", "")])
+def test_a_namespace_no_one_could_fill_is_refused_where_it_is_given(store, template):
+    for make in (create_memory_store_enricher, create_memory_searcher):
+        with pytest.raises(NamespaceError):
+            make(None, store=store, namespace=template)
+    with pytest.raises(NamespaceError):
+        create_manage_memory_tool(store, namespace=template)
+
+
+def test_a_variable_that_fills_nothing_is_warned_of_since_it_keeps_no_one_apart(store):
+    remember = create_memory_store_enricher(simulation.offline_lm("strong"), store=store)
+    with pytest.warns(UserWarning, match="user_id fills nothing"):
+        remember("I like pie.", user_id="ann")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        remember("I like tea.", thread_id="monday")
+        remember.invoke({"messages": "I like figs."}, {"configurable": {"user_id": "ann"}})
+
+
+def test_langmems_forms_of_a_tools_place_are_taken(store):
+    tool = create_manage_memory_tool(("memories", "{user_id}"), store=store)
+    with memory_context(user_id="ann"):
+        tool(content="Ann likes pie")
+    assert store.search(("memories", "ann"))
+    with pytest.raises(InputError, match="given twice"):
+        create_search_memory_tool(store, store=store)
+
+
+def test_langmems_verbs_of_a_store_manager_work_in_its_namespace(store):
+    manager = create_memory_store_enricher(fake_lm(lambda text: "no"), store=store, namespace=("m", "{user_id}"))
+    config = {"configurable": {"user_id": "ann"}}
+    manager.put("a", {"content": "Ann likes pie"}, config=config)
+    assert manager.get("a", config=config).value == {"content": "Ann likes pie"}
+    assert manager.get("a", user_id="bob") is None
+    assert [item.key for item in manager.search(query="pie", user_id="ann")] == ["a"]
+    manager.delete("a", config)
+    assert manager.search(user_id="ann") == []
+
+    async def awaited():
+        await manager.aput("b", {"content": "tea"}, user_id="bob")
+        found = [await manager.aget("b", user_id="bob"), *await manager.asearch(user_id="bob")]
+        await manager.adelete("b", user_id="bob")
+        return [item.key for item in found], await manager.aget("b", user_id="bob")
+
+    assert asyncio.run(awaited()) == (["b", "b"], None)
+
+
+def test_a_searchers_instructions_may_be_called_prompt_and_a_threads_schema_come_first(store):
+    searcher = create_memory_searcher(None, "Find food.", store=store)
+    assert searcher.module.write.signature.instructions == "Find food."
+    with pytest.raises(InputError, match="prompt or instructions"):
+        create_memory_searcher(None, "a", instructions="b")
+    assert create_thread_extractor(None, Pet).extractor is not None
+
+
+def test_a_searcher_gives_nothing_that_has_nothing_to_do_with_the_conversation(store):
+    store.put(("memories",), "a", {"content": "The user likes shoo-fly pie"})
+    store.put(("memories",), "b", {"content": "The sky was grey"})
+    search = create_memory_searcher(simulation.offline_lm("strong"), store=store)
+    assert [item.key for item in search("Which pie do I like?")] == ["a"]
+
+
+@pytest.mark.parametrize("default", [{"age": "old"}, 3, {"colour": "red"}])
+def test_a_default_that_fits_no_schema_is_refused_where_it_is_given(store, default):
+    with pytest.raises(InputError, match="default"):
+        create_memory_store_enricher(None, store=store, schemas=[Pet], kind="single", default=default)
+
+
+@pytest.mark.parametrize("ttl", [0, -1, "5", True])
+def test_a_ttl_is_checked_where_it_is_given(store, ttl):
+    with pytest.raises(InputError, match="ttl"):
+        create_memory_store_enricher(None, store=store, ttl=ttl)
+
+
+@pytest.mark.parametrize("said", ["I like tea.\x00 I like pie.", "I like tea.\ud800 I like pie."])
+def test_what_no_store_takes_in_a_conversation_does_not_keep_it_from_being_remembered(store, said):
+    remember = create_memory_store_enricher(simulation.offline_lm("strong"), store=store)
+    assert remember(said)
+
+
+def test_the_functions_have_signatures_of_their_own():
+    enrich = create_memory_enricher()
+    assert list(inspect.signature(enrich).parameters) == ["messages", "existing", "max_steps"]
+    assert typing.get_type_hints(type(enrich).__call__)["return"] == list[ExtractedMemory]

@@ -166,3 +166,28 @@ def test_awaiting_a_module_logs_no_warning(monkeypatch: pytest.MonkeyPatch) -> N
         asyncio.run(WithMemory(dspy.Predict("message -> answer"), FaissStore()).acall(message="I like pie."))
 
     assert said == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"store": "memories"}, "store is a Store"),
+        ({"search": "pie"}, "search is True, False or a MemorySearcher"),
+        ({"reflect": "later"}, "reflect is True, False or a ReflectionExecutor"),
+        ({"manager": "me"}, "manager is a MemoryManager"),
+        ({"always": [Profile, Profile]}, "two profiles named Profile"),
+    ],
+)
+def test_what_could_not_work_is_refused_where_it_is_given(options, told):
+    with pytest.raises(InputError, match=told):
+        WithMemory(dspy.Predict("message -> answer"), **options)
+
+
+def test_an_executor_that_writes_where_nothing_is_recalled_from_is_refused():
+    with FaissStore() as store:
+        manager = MemoryStoreManager(store=store, namespace=("memories", "{user_id}"))
+        with ReflectionExecutor(manager) as executor:
+            program = dspy.Predict("message -> answer")
+            WithMemory(program, store, namespace=("memories",), reflect=executor)  # it sees what lies below it
+            with pytest.raises(InputError, match="same namespace"):
+                WithMemory(program, store, namespace=("other",), reflect=executor)

@@ -12,26 +12,27 @@ The data is LoCoMo (Maharana et al., 2024, arXiv:2402.17753), given by its path 
 conversations. What is fixed in the store was chosen on the first three (`--part tuned_on`); the table is of the others.
 One item for each turn, or each memory extracted from a session; one namespace for each conversation; every question
 asked as it stands. Recall@k: the share of a question's evidence turns among the first k items, averaged over questions.
-No model judges anything; `f1` is the word overlap of answers (SQuAD's), on questions that have one.
+With --model every variant answers the questions from the 20 items it found (`full_context` from all, `no_memory` from
+nothing); `f1` is LoCoMo's own score of the answers, `f1_*` that of each category. No model judges anything.
 
 Cost: no LM calls without --model, about a minute for the local embedder (the extra `local`). With it one call a
-question and variant, and with `--memories extracted` one a session besides, a few dozen for each conversation.
+question and variant (about 200 questions a conversation; full context has some 20,000 tokens each time), and with
+`--memories extracted` one a session besides, a few dozen for each conversation.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Literal, TypeVar
 
 import dspy
 from locomo import CATEGORIES, Conversation, Question, read
+from locomo_answers import answered
 
 from langmem_dspy import FaissStore, MemoryManager, MemoryStoreManager
 from langmem_dspy.errors import InputError
@@ -41,6 +42,8 @@ from langmem_dspy.records import Provenance, PutOp, SearchItem
 CUTS = (5, 10, 20)
 TUNED_ON = 3  # conversations, from the first
 BYTES_A_TOKEN = 4
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,8 @@ class Config:
         Model that answers, as dspy.LM takes it. Without one only the search is measured.
     api_base
         Address of an OpenAI-compatible endpoint.
+    num_threads
+        Questions answered at the same time.
     """
 
     data: Path
@@ -69,21 +74,12 @@ class Config:
     questions: int | None = None
     model: str | None = None
     api_base: str | None = None
-
-
-class Answer(dspy.Signature):
-    """Answer the question from the remembered parts of a conversation, in as few words as possible.
-
-    Give dates as they were. If nothing there answers it, say "not mentioned"."""
-
-    remembered: list[str] = dspy.InputField()
-    question: str = dspy.InputField()
-    answer: str = dspy.OutputField()
+    num_threads: int = 8
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a variant hands to whoever answers: texts, best first, and the turns that each stands for."""
+    """What a variant hands to whoever answers: texts, best first, and the turns they stand for, "" if unknown."""
 
     texts: Sequence[str]
     turns: Sequence[str]
@@ -96,7 +92,7 @@ class Context:
     score="recall_10",
     seeds=2,
     measured=("search_ms", "store_s"),
-    columns=("recall_5", "recall_10", "recall_20", "tokens"),
+    columns=("recall_5", "recall_10", "recall_20", "tokens", "f1", *(f"f1_{name}" for name in CATEGORIES.values())),
 )
 def memory_recall(cell: Cell[Config]) -> Row:
     """One conversation: remember it, ask every question, count what came back."""
@@ -114,15 +110,30 @@ def memory_recall(cell: Cell[Config]) -> Row:
     ]
     if cell.variant == "full_context":
         found = [[1.0] * len(CUTS) for _ in asked]
-    _write(cell.folder / "recall_by_category.csv", asked, found)
+    by_category = _by_category(asked, found)
+    _write(cell.folder / "recall_by_category.csv", by_category)
     row: dict[str, float | int | None] = {f"recall_{k}": fmean(r[i] for r in found) for i, k in enumerate(CUTS)}
-    for name in CATEGORIES.values():
-        of = [r[1] for r, question in zip(found, asked, strict=True) if question.category == name]
-        row[f"{name}_10"] = fmean(of) if of else None
+    row |= {f"{name}_10": fmean(r[1] for r in of) if of else None for name, of in by_category.items()}
     tokens = [sum(len(text.encode()) for text in context.texts) / BYTES_A_TOKEN for context in contexts]
     row |= {"tokens": round(fmean(tokens)), "questions": len(asked)}
     row |= {"search_ms": searched / len(asked) * 1e3, "store_s": stored}
-    return row if lm is None else row | {"f1": _answered(lm, asked, contexts)}
+    return row if lm is None else row | _answers(lm, talk, asked, contexts, config.num_threads)
+
+
+def _answers(
+    lm: dspy.LM, talk: Conversation, asked: Sequence[Question], contexts: Sequence[Context], num_threads: int
+) -> dict[str, float | int | None]:
+    """The score of the answers, whole and by category."""
+    # What is remembered is told with its day: many questions ask for one.
+    days = {turn.id: turn.said_at for turn in talk.turns}
+    told = [
+        [f"({days[turn]}) {text}" if turn in days else text for text, turn in zip(c.texts, c.turns, strict=True)]
+        for c in contexts
+    ]
+    scores = answered(lm, asked, told, num_threads)
+    by_category = _by_category(asked, scores)
+    row: dict[str, float | int | None] = {"f1": fmean(scores)}
+    return row | {f"f1_{name}": fmean(of) if of else None for name, of in by_category.items()}
 
 
 def _chosen(config: Config, seed: int) -> Conversation:
@@ -184,31 +195,17 @@ def _share(turns: Iterable[str], question: Question) -> float:
     return len(question.evidence & set(turns)) / len(question.evidence)
 
 
-def _answered(lm: dspy.LM, asked: Sequence[Question], contexts: Sequence[Context]) -> float:
-    answer = dspy.Predict(Answer)
-    with dspy.context(lm=lm):
-        said = [
-            (answer(remembered=list(context.texts), question=question.text).answer, question.answer)
-            for question, context in zip(asked, contexts, strict=True)
-            if question.answer
-        ]
-    return fmean(f1(given, gold) for given, gold in said)
+def _by_category(asked: Sequence[Question], measured: Sequence[T]) -> dict[str, list[T]]:
+    pairs = list(zip(asked, measured, strict=True))
+    return {name: [m for question, m in pairs if question.category == name] for name in CATEGORIES.values()}
 
 
-def f1(given: str, gold: str) -> float:
-    """Word overlap as SQuAD counts it (Rajpurkar et al., 2016, arXiv:1606.05250)."""
-    ours, theirs = (re.sub(r"\b(?:a|an|the)\b|[^\w\s]", " ", text.lower()).split() for text in (given, gold))
-    shared = sum((Counter(ours) & Counter(theirs)).values())
-    return 2 * shared / (len(ours) + len(theirs)) if shared else 0.0
-
-
-def _write(file: Path, asked: Sequence[Question], found: Sequence[Sequence[float]]) -> None:
+def _write(file: Path, by_category: Mapping[str, Sequence[Sequence[float]]]) -> None:
     """Recall at every cut, by category of question."""
     with file.open("w", newline="", encoding="utf-8") as out:
         rows = csv.writer(out)
         rows.writerow(["category", "questions", *(f"recall_{k}" for k in CUTS)])
-        for name in CATEGORIES.values():
-            of = [r for r, question in zip(found, asked, strict=True) if question.category == name]
+        for name, of in by_category.items():
             rows.writerow([name, len(of), *(round(fmean(r[i] for r in of), 4) if of else "" for i in range(len(CUTS)))])
 
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.experimenting.models import ModelOptions, OneModelOptions
+from langmem_dspy.optimizers.run import are_simulated
 
 C = TypeVar("C")
 
@@ -80,6 +81,16 @@ def models_of(config: Any) -> ModelOptions | OneModelOptions | None:
         if isinstance(owner, ModelOptions | OneModelOptions):
             return owner
     return None
+
+
+def is_simulated(config: Any) -> bool:
+    """Whether the offline model takes part: by choice, or under its name at some address."""
+    models = models_of(config)
+    named = {
+        f.name: v for owner, _ in _owners(config) for f in fields(owner) if isinstance(v := getattr(owner, f.name), str)
+    }
+    by_name = are_simulated({name: value for name, value in named.items() if "model" in name})
+    return by_name or (models is not None and models.simulated)
 
 
 def _owners(config: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from langmem_dspy._version import __version__
 from langmem_dspy.events import CompileStarted, subscribe
 from langmem_dspy.experimenting.cells import Cell, Found, cell_key, checked
-from langmem_dspy.experimenting.configs import files_digest, models_of, to_json
+from langmem_dspy.experimenting.configs import files_digest, is_simulated, models_of, to_json
 from langmem_dspy.experimenting.ending import if_it_ends_early
 from langmem_dspy.experimenting.keeping import DEFAULT_FOLDER, Kept, digests
 from langmem_dspy.experimenting.logged import Logged
@@ -59,7 +59,7 @@ class Running(Generic[C]):
         self.experiment, self.plan, self.console = experiment, plan, console
         self.kept = Kept(Path(folder) if folder is not None else DEFAULT_FOLDER, experiment.name)
         self.models = models_of(plan.configs[0][1])
-        self.simulated = self.models is not None and self.models.simulated
+        self.simulated = is_simulated(plan.configs[0][1])
         self.sources = local_sources(experiment.source)
         self.versions = {**versions(simulated=self.simulated), "code": digest_of(self.sources)}
         self.tasks = list(self._tasks())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from langmem_dspy import simulation
 from langmem_dspy.errors import InputError
 from langmem_dspy.experimenting.loading import load_experiment
 
@@ -58,6 +59,36 @@ def test_recall_is_of_the_turns_that_hold_the_evidence(tmp_path):
     assert found["lexical"]["recall_5"] == found["lexical"]["single_hop_10"] == 1
     assert found["lexical"]["multi_hop_10"] is None
     assert found["no_memory"]["tokens"] == 0 < found["full_context"]["tokens"]
+
+
+def test_questions_are_answered_from_what_is_remembered_by_the_model_at_an_address(tmp_path, monkeypatch):
+    """The simulation answers over HTTP: that proves the wiring, and nothing about the answers."""
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    with simulation.serve() as endpoint:
+        given = {"data": locomo(tmp_path / "talks.json"), "model": endpoint.model, "api_base": endpoint.api_base}
+        outcome = run("memory_recall", variants=["full_context", "lexical"], **given)
+    found = rows(outcome)
+    assert all(0 <= row["f1"] <= 1 and row["f1_single_hop"] == row["f1"] for row in found.values())
+    assert found["lexical"]["f1_multi_hop"] is None
+    assert outcome.simulated and "says nothing about real models" in outcome.to_markdown()
+
+
+def test_answers_are_scored_as_locomo_does(tmp_path):
+    load_experiment(EXPERIMENTS / "memory_recall.py")
+    from locomo import Question
+    from locomo_answers import score
+
+    def scored(category: str, gold: str, said: str) -> float:
+        return round(score(Question("?", category, frozenset({"D1:1"}), gold), said), 3)
+
+    assert scored("single_hop", "The green Lizards", "a green lizard!") == 1
+    assert scored("single_hop", "green lizard", "a lizard called Otto") == 0.4
+    assert scored("multi_hop", "lizard, dog", "dogs, a cat, lizards") == 1
+    assert scored("multi_hop", "lizard, dog", "a dog") == 0.5
+    assert scored("open_domain", "Yes; she likes lizards", "yes") == 1
+    assert scored("temporal", "7 May 2023", "") == 0
+    assert scored("adversarial", "", "That was not mentioned.") == 1
+    assert scored("adversarial", "", "Otto") == 0
 
 
 def test_extracted_memories_want_a_model(tmp_path):

@@ -101,5 +101,6 @@ def serve(service: Service, host: str, port: int, *, log_level: str = "info") ->
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="none",  # nothing here speaks it, and its library would be loaded
         timeout_graceful_shutdown=max(1, int(service.limits.drain_seconds)),
     )

@@ -3,8 +3,8 @@
     python benchmarks/server.py [--seconds 5] [--items 10000] [--namespaces 1] [--latency 0.2]
 
 CPU-ms are those of the server's process for one request; on a shared machine they and the ratio to the bare app say
-more than the clock does. What the server adds to an LM's own latency is p50 of the extraction less that of the LM alone,
-which answers from the process that asks.
+more than the clock does. What the server adds to an LM's own latency is p50 of the extraction less that of the LM
+alone, which answers from the process that asks.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ MLflow; `langmem-dspy ui` shows them.
 --model openai/gpt-4.1-mini`
 
 **Your conversations**: `langmem-dspy memories extract chats.jsonl --model openai/gpt-4.1-mini` makes memories of them;
-`langmem-dspy memories search "favourite dessert"` finds them again.
+`langmem-dspy memories search "favourite pie"` finds them again.
 
 **Your runs**: `langmem-dspy compare` lays them side by side; `show`, `diff` and `report` tell of one; `run`, `sweep`
 and `replay` are for experiments; `doctor` finds what is wrong.

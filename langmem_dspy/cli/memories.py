@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
-from cyclopts.types import ExistingFile
+from cyclopts.types import ExistingFile, File, NonNegativeInt, PositiveInt
 
 from langmem_dspy.cli.memories_extract import extract
-from langmem_dspy.cli.memories_options import ANYWHERE, STORE, NamespaceOptions, StoreOptions
+from langmem_dspy.cli.memories_options import ANYWHERE, STORE, NamespaceOptions, StoreOptions, reaching
 from langmem_dspy.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ memories = App(
     help="""
 Turn conversations into memories, and look at what is remembered.
 
-**Start here**: `langmem-dspy memories extract chats.jsonl`, then `langmem-dspy memories search "favourite dessert"`.
-A line of chats.jsonl is a conversation: `{"messages": [{"role": "user", "content": "I love shoo-fly pie."}]}`.
+**Start here**: `langmem-dspy memories extract chats.jsonl`, then `langmem-dspy memories search "favourite pie"`. A line
+of chats.jsonl is a conversation: `{"messages": [{"role": "user", "content": "I really like shoo-fly pie."}]}`.
 
 A **store** is a folder (`--store`, by default `./memories`); what is written there is durable. Inside, a **namespace**
 such as `memories/ann` keeps one user's memories apart from another's. In Python the same store is
@@ -45,7 +44,7 @@ def search(
     query: str,
     /,
     *,
-    limit: int = 10,
+    limit: PositiveInt = 10,
     mode: Literal["hybrid", "lexical", "dense"] = "hybrid",
     min_score: float | None = None,
     filter: str | None = None,
@@ -73,6 +72,8 @@ def search(
     json
         Print JSON, one memory a line, for other programs.
     """
+    if not query.strip():
+        raise InputError("the query is empty; `memories list` shows all that is remembered")
     with store.opened() as opened:
         found = opened.search(
             where.resolved(),
@@ -92,8 +93,8 @@ def search(
 @memories.command(name="list")
 def list_(
     *,
-    limit: int = 50,
-    offset: int = 0,
+    limit: PositiveInt = 50,
+    offset: NonNegativeInt = 0,
     namespaces: Switch = False,
     json: Switch = False,
     where: NamespaceOptions = ANYWHERE,
@@ -118,6 +119,8 @@ def list_(
         if namespaces:
             found = opened.list_namespaces(prefix=inside or None, limit=limit, offset=offset)
             _print_lines(console, (_dumped(list(n)) if json else "/".join(n) for n in found))
+            if not found and not json:
+                console.print("No memories.")
             return
         items = opened.search(inside, limit=limit, offset=offset, refresh_ttl=False)
         more = bool(opened.search(inside, limit=1, offset=offset + limit, refresh_ttl=False))
@@ -184,7 +187,7 @@ def history(
 
 
 @memories.command
-def export(file: Path, /, *, store: StoreOptions = STORE) -> None:
+def export(file: File, /, *, store: StoreOptions = STORE) -> None:
     """Write all memories to a JSONL file, an item a line; `load` reads it again. Vectors and history stay behind.
 
     Parameters
@@ -192,7 +195,7 @@ def export(file: Path, /, *, store: StoreOptions = STORE) -> None:
     file
         Where to write.
     """
-    with store.opened() as opened:
+    with store.opened() as opened, reaching(file):
         count = opened.export(file)
     _console().print(f"{count:,} memories written to {file}.", highlight=False)
 

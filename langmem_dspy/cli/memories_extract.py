@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from cyclopts.types import ExistingFile
+from cyclopts.types import ExistingFile, PositiveInt
 
 from langmem_dspy.cli.memories_options import STORE, ExtractionBudget, StoreOptions, template, variables
 from langmem_dspy.cli.options import OneModelOptions
 from langmem_dspy.errors import InputError
 
 if TYPE_CHECKING:
+    from langmem_dspy.cli.memories_progress import Tally
     from langmem_dspy.memories.enrichment import MemoryStoreManager
     from langmem_dspy.store.faiss_store import FaissStore
 
@@ -81,7 +82,7 @@ class How:
         Also those that were extracted before.
     """
 
-    concurrency: int = 16
+    concurrency: PositiveInt = 16
     in_order: bool | None = None
     again: Annotated[bool, Parameter(negative=(), show_default=False)] = False
 
@@ -131,16 +132,12 @@ def extract(
         done = store.store / "extracted" / f"{run_name(manager, lm)}.txt"
         if how.again:
             done.unlink(missing_ok=True)
-        bulk = BulkExtraction(
-            manager,
-            lm=lm,
-            num_threads=how.concurrency,
-            budget=budget.budget(),
-            done=done,
-            in_order=how.in_order,
-        )
-        finished = _followed(bulk, read, console, store.store)
-    if not finished:
+        options: dict[str, Any] = {"num_threads": how.concurrency, "in_order": how.in_order, "done": done}
+        bulk = BulkExtraction(manager, lm=lm, budget=budget.budget(), **options)
+        tally = _followed(bulk, read, console, store.store)
+    if models.simulated:
+        _explain_nothing(tally, console)
+    if not tally.finished:
         sys.exit(1)
 
 
@@ -170,8 +167,8 @@ def _schemas(name: str) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def _followed(bulk: Any, read: Any, console: Any, store: Path) -> bool:
-    """Run it under a progress bar, and report. Whether all is done."""
+def _followed(bulk: Any, read: Any, console: Any, store: Path) -> Tally:
+    """Run it under a progress bar, and report."""
     from langmem_dspy.cli.memories_progress import Tally, progress
 
     tally = Tally(len(read), bulk.meter)
@@ -185,4 +182,14 @@ def _followed(bulk: Any, read: Any, console: Any, store: Path) -> bool:
     finally:
         for line in tally.report(bulk.stopped, store):
             console.print(line, highlight=False, soft_wrap=True)
-    return tally.finished
+    return tally
+
+
+def _explain_nothing(tally: Tally, console: Any) -> None:
+    if tally.found_nothing:
+        console.print(
+            "The offline simulation remembers what short, plain sentences say, such as: I really like shoo-fly pie. "
+            "--profile strong overlooks less; --model asks a real one.",
+            highlight=False,
+            soft_wrap=True,
+        )

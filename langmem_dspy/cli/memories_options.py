@@ -16,8 +16,6 @@ from langmem_dspy.errors import InputError
 if TYPE_CHECKING:
     from langmem_dspy.store.faiss_store import FaissStore
 
-_FILE = "memories.sqlite"
-
 
 @Parameter(name="*")
 @dataclass(frozen=True)
@@ -35,16 +33,18 @@ class StoreOptions:
     @contextmanager
     def opened(self, *, create: bool = False, embedder: str | None = None) -> Iterator[FaissStore]:
         """The store; made if it is missing only where `create` says so."""
+        from langmem_dspy.store.faiss_store import FaissStore
+
         if self.store.is_file():
             raise InputError(f"--store {self.store} is a file; a store is a folder")
-        if not create and not (self.store / _FILE).exists():
+        if not create and not FaissStore.exists(self.store):
             raise InputError(
                 f"there is no store in {self.store}; name another folder by --store, or make it with "
                 "`langmem-dspy memories extract`"
             )
-        from langmem_dspy.store.faiss_store import FaissStore
-
-        with FaissStore(self.store, embedder=embedder) as store:
+        with reaching(self.store):
+            store = FaissStore(self.store, embedder=embedder)
+        with store:
             yield store
 
 
@@ -65,9 +65,16 @@ class NamespaceOptions:
     var: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
 
     def resolved(self) -> tuple[str, ...]:
-        from langmem_dspy.namespaces import resolve_namespace
+        from langmem_dspy.namespaces import resolve_namespace, template_variables
 
-        return resolve_namespace(template(self.namespace), variables(self.var)) if self.namespace else ()
+        if not self.namespace:
+            return ()
+        labels, given = template(self.namespace), variables(self.var)
+        if missing := sorted(template_variables(labels) - set(given)):
+            raise InputError(
+                f"nothing fills {{{missing[0]}}} of --namespace {self.namespace}; give --var {missing[0]}=x"
+            )
+        return resolve_namespace(labels, given)
 
 
 @Parameter(name="*")
@@ -91,6 +98,15 @@ class ExtractionBudget(BudgetOptions):
 
 
 STORE, ANYWHERE = StoreOptions(), NamespaceOptions()
+
+
+@contextmanager
+def reaching(path: Path) -> Iterator[None]:
+    """What the system refuses to do with `path` is the fault of who named it."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be used: {error.strerror or error}; name another one") from error
 
 
 def template(namespace: str) -> tuple[str, ...]:

@@ -38,6 +38,11 @@ class Tally:
         """Whether each conversation is done, now or before."""
         return self._states["extracted"] + self._states["known"] == self.total
 
+    @property
+    def found_nothing(self) -> bool:
+        """Whether conversations were extracted, and nothing came of any."""
+        return self._states["extracted"] > 0 and not self._written
+
     def unreadable(self, name: str, reason: str) -> None:
         self._states["failed"] += 1
         self._faults.append((name, reason))
@@ -47,7 +52,8 @@ class Tally:
         self._written.update(type(operation).__name__ for operation in extracted.operations)
         name = extracted.conversation.name
         if extracted.state == "failed":
-            self._faults.append((name, f"{type(extracted.error).__name__}: {extracted.error}"))
+            first, *_ = str(extracted.error).splitlines() or [""]  # DSPy explains itself at length below it
+            self._faults.append((name, f"{type(extracted.error).__name__}: {first}"))
         self._dropped += [(name, f"{d.op} {d.id or d.content[:60]}: {d.reason}") for d in extracted.dropped]
 
     def spent(self) -> str:
@@ -103,9 +109,18 @@ def progress(console: Console, tally: Tally) -> Iterator[Callable[[], None]]:
 
 
 def _listed(mark: str, faults: list[tuple[str, str]], what: str) -> list[str]:
-    lines = [f"{mark} {escape(name)}: {escape(reason)}" for name, reason in faults[:_SHOWN]]
-    more = len(faults) - _SHOWN
+    """Reasons, one a line, with the first that it was the fault of."""
+    names: dict[str, list[str]] = {}
+    for name, reason in faults:
+        names.setdefault(reason, []).append(name)
+    shown = list(names.items())[:_SHOWN]
+    lines = [f"{mark} {escape(_first_of(whose))}: {escape(reason)}" for reason, whose in shown]
+    more = len(faults) - sum(len(whose) for _, whose in shown)
     return [*lines, f"  and {more:,} more {what}"] if more > 0 else lines
+
+
+def _first_of(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
 
 
 def _spent(usage: Usage) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import dspy
+from dspy.utils.exceptions import LMAuthError, LMBillingError, LMConfigurationError
 
 from langmem_dspy.errors import BudgetExhausted, InputError, NamespaceError, ReplyError
 from langmem_dspy.memories.bulk import Outcome, for_each_conversation
@@ -60,7 +61,8 @@ class BulkExtraction:
     `num_threads`: requests to the model at once; half as many more conversations are searched for or written meanwhile.
     `in_order`: conversations of one namespace wait for each other, so that what was said last holds. None: only those
     that say themselves whose they are, by a variable of the namespace. `done` is the file that lets a run go on after a
-    kill; see `run_name` for what to call it. After `give_up_after` failures in a row the rest is left.
+    kill; see `run_name` for what to call it. After `give_up_after` failures in a row the rest is left, and at once
+    where the model cannot be asked at all.
     """
 
     def __init__(
@@ -138,6 +140,8 @@ class BulkExtraction:
         if error is None:
             self._failed_in_a_row = 0
             return Extracted(conversation, "extracted", outcome.result.operations, outcome.result.dropped)
+        if isinstance(error, LMConfigurationError | LMAuthError | LMBillingError) and self.stopped is None:
+            self.stopped = str(error).partition("\n")[0]  # which is no better for the next one
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= self._patience and self.stopped is None:
             self.stopped = f"{self._failed_in_a_row} conversations in a row failed, at last with: {error}"

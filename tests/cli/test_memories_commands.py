@@ -135,3 +135,50 @@ def test_help_teaches_without_a_model_or_a_store(cli):
     ended = cli("memories", "--help")
     assert ended.code == 0 and "extract chats.jsonl" in ended.out
     assert "what is done is not done twice" in " ".join(cli("memories", "extract", "--help").out.split())
+
+
+def test_the_first_thing_the_help_says_to_do_works_as_it_stands(cli):
+    told = " ".join(cli("memories", "--help").out.split())
+    line = told[told.index('{"messages"') : told.index("}]}") + 3]
+    query = told.partition('memories search "')[2].partition('"')[0]
+    Path("chats.jsonl").write_text(line)
+    assert "1 new" in cli("memories", "extract", "chats.jsonl").out
+    assert "shoo-fly pie" in cli("memories", "search", query).out
+    assert f'memories search "{query}"' in " ".join(cli("--help").out.split())
+
+
+def test_where_the_simulation_found_nothing_it_says_what_it_can_read(cli):
+    Path("chats.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "Hello there!"}]}))
+    assert "short, plain sentences" in cli("memories", "extract", "chats.jsonl").out
+
+
+def test_without_a_key_it_stops_at_once_and_says_so_in_a_line(cli, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    Path("chats.jsonl").write_text("\n".join(json.dumps(PIE | {"thread_id": str(i)}) for i in range(60)))
+    ended = cli("memories", "extract", "chats.jsonl", "--model", "openai/gpt-4.1-mini", "--concurrency", "2")
+    assert ended.code == 1 and "Stopped: [openai/gpt-4.1-mini] no API key" in ended.out
+    assert "To fix" not in ended.out and len(ended.out.splitlines()) < 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["search", "pie", "--namespace", "memories/{user_id}"], "give --var user_id"),
+        (["search", "pie", "--limit", "0"], "--limit"),
+        (["list", "--offset", "-1"], "--offset"),
+        (["search", " "], "the query is empty"),
+        (["export", "no-folder/here.jsonl"], "No such file or directory"),
+        (["export", "."], "FILE"),
+        (["extract", "chats.jsonl", "--concurrency", "0"], "--concurrency"),
+        (["extract", "chats.jsonl", "--store", "chats.jsonl/store"], "cannot be used"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_the_words_of_the_command_line(cli, extracted, arguments, told):
+    ended = cli("memories", *arguments)
+    assert ended.code in (1, 2) and told in ended.out + ended.err and "Traceback" not in ended.err
+
+
+def test_a_store_without_memories_says_so_of_its_namespaces_too(cli):
+    Path("chats.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "Hello there!"}]}))
+    cli("memories", "extract", "chats.jsonl")
+    assert cli("memories", "list", "--namespaces").out == "No memories.\n"

@@ -4,6 +4,7 @@ from collections import Counter
 
 import dspy
 import pytest
+from dspy.utils.exceptions import LMAuthError, LMBillingError, LMNotConfiguredError
 from memory_fakes import asked, insert, memory_lm
 
 from langmem_dspy import simulation
@@ -136,6 +137,13 @@ def test_when_everything_fails_it_gives_up_and_says_why(store):
     results = list(bulk.run([talk(f"I like dish {i}.") for i in range(200)]))
     assert len(results) == 200 and "wrong key" in bulk.stopped
     assert states(results)["left"] > 180 and lm.engine.calls < 20
+
+
+@pytest.mark.parametrize("error", [LMNotConfiguredError("no key"), LMAuthError("no key"), LMBillingError("no key")])
+def test_where_the_model_cannot_be_asked_at_all_the_rest_is_left_at_once(store, error):
+    bulk = BulkExtraction(MemoryStoreManager(store=store), lm=memory_lm(error), num_threads=1)
+    results = list(bulk.run([talk(f"I like dish {i}.") for i in range(100)]))
+    assert states(results)["failed"] <= 3 and states(results)["left"] >= 97 and "no key" in bulk.stopped
 
 
 def test_a_budget_is_never_exceeded_and_the_rest_is_left(store):

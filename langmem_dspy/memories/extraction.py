@@ -115,6 +115,9 @@ class MemoryManager(dspy.Module):
             for _ in range(max_steps):
                 if self._step(state, piece, where):
                     break
+            else:
+                reason = f"the model was not finished with {where} after {max_steps} requests; raise max_steps"
+                state.dropped.append(Dropped("more", reason))
 
     def _step(self, state: State, messages: Iterable[Message], where: str) -> bool:
         """One request, and at most one to put right what came of it. Whether the model is finished."""

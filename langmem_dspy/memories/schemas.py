@@ -81,8 +81,8 @@ Operation: TypeAlias = Insert | Update | Delete
 class Dropped:
     """Something a model asked for that was not done, and why.
 
-    `op` is "reply" where a whole reply could not be read. `id` is the real id of the memory it was about, or what the
-    model wrote in its place. `needless`: it would have changed nothing.
+    `op` is "reply" where a whole reply could not be read, "more" where the model had more to say. `id` is the real id
+    of the memory it was about, or what the model wrote in its place. `needless`: it would have changed nothing.
     """
 
     op: str

@@ -464,3 +464,10 @@ def test_of_a_text_memory_written_as_a_document_the_text_is_taken_and_the_rest_i
     result = run(memory_lm([insert({"content": "User likes pie", "category": "food"})]))
     assert texts(result) == ["User likes pie"]
     assert "no field category" in result.dropped[0].reason
+
+
+def test_that_the_model_had_more_to_say_is_noted():
+    unfinished = operations_reply([insert("User likes pie")], finished=False)
+    result = run(memory_lm(unfinished))
+    assert [one.op for one in result.dropped] == ["more"] and "raise max_steps" in result.dropped[0].reason
+    assert run(memory_lm(unfinished, []), max_steps=2).dropped == []

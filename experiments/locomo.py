@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from langmem_dspy.errors import InputError
+
 CATEGORIES = {1: "multi_hop", 2: "temporal", 3: "open_domain", 4: "single_hop", 5: "adversarial"}
 
 
@@ -42,8 +44,13 @@ class Conversation:
 
 @lru_cache(maxsize=2)
 def read(file: Path) -> tuple[Conversation, ...]:
-    """The conversations, each with those of its questions whose evidence is known."""
-    return tuple(_conversation(sample) for sample in json.loads(file.read_text(encoding="utf-8")))
+    """The conversations, each with those of its questions whose evidence is known. Raises `InputError`."""
+    try:
+        return tuple(_conversation(sample) for sample in json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file} is not LoCoMo's JSON, a list of conversations with their questions: {error}"
+        ) from None
 
 
 def _conversation(sample: Mapping[str, Any]) -> Conversation:

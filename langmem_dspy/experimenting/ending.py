@@ -12,7 +12,7 @@ from types import FrameType
 
 from dspy.utils.exceptions import DSPyError
 
-from langmem_dspy.errors import LangMemError
+from langmem_dspy.errors import InputError, LangMemError
 
 INTERRUPTED = 130  # the code of shells for a process that SIGINT ended
 
@@ -33,9 +33,11 @@ def ending_in_one_line() -> Iterator[None]:
 
 @contextmanager
 def if_it_ends_early(what_is_kept: Callable[[], str]) -> Iterator[None]:
-    """Adds what is kept, and how to go on, to whatever ends the work inside."""
+    """Adds what is kept, and how to go on, to whatever ends the work inside but a slip in what was given."""
     try:
         yield
+    except InputError:
+        raise
     except BaseException as error:
         error.add_note(what_is_kept())
         raise

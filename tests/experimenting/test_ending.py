@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from langmem_dspy.errors import InputError
+from langmem_dspy.errors import EvaluationError, InputError
 from langmem_dspy.experimenting.ending import ending_in_one_line, if_it_ends_early
 
 SLOW = '''"""Is it slow?"""
@@ -85,8 +85,13 @@ def ended(error: BaseException, *kept: str) -> int:
 
 
 def test_what_is_kept_follows_the_error(capsys):
-    assert ended(InputError("it is [wrong][/]"), "Half of it is kept.") == 1
-    assert capsys.readouterr().err == "InputError: it is [wrong][/]. Half of it is kept.\n"
+    assert ended(EvaluationError("it is [wrong][/]"), "Half of it is kept.") == 1
+    assert capsys.readouterr().err == "EvaluationError: it is [wrong][/]. Half of it is kept.\n"
+
+
+def test_a_slip_in_what_was_given_is_told_without_it(capsys):
+    assert ended(InputError("no [such] thing"), "Half of it is kept.") == 1
+    assert capsys.readouterr().err == "InputError: no [such] thing\n"
 
 
 def test_an_interrupt_that_nothing_is_known_of_is_told_by_its_name(capsys):

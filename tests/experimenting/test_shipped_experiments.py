@@ -91,6 +91,14 @@ def test_answers_are_scored_as_locomo_does(tmp_path):
     assert scored("adversarial", "", "Otto") == 0
 
 
+def test_a_file_that_is_not_locomos_is_told(tmp_path):
+    for text in ("{}\n{}", '[{"talks": []}]', "[1]"):
+        (tmp_path / "talks.json").write_text(text)
+        with pytest.raises(InputError, match=r"talks\.json is not LoCoMo's JSON"):
+            run("memory_recall", variants=["lexical"], data=tmp_path / "talks.json")
+        (tmp_path / "talks.json").unlink()
+
+
 def test_extracted_memories_want_a_model(tmp_path):
     with pytest.raises(InputError, match="--model"):
         run("memory_recall", variants=["lexical"], data=locomo(tmp_path / "talks.json"), memories="extracted")

@@ -101,22 +101,11 @@ class ScopedStore(BatchStore):
 
     def _seen(self, op: Op, result: Any) -> Any:
         if isinstance(op, ListNamespacesOp):
-            return _listed(op, [namespace[len(self.root) :] for namespace in result])
+            inside = (namespace[len(self.root) :] for namespace in result)
+            return op.among(namespace for namespace in inside if namespace)
         if isinstance(op, SearchOp):
             return [self._without_root(item) for item in result]
         return None if result is None else self._without_root(result)
 
     def _without_root(self, item: I) -> I:
         return replace(item, namespace=item.namespace[len(self.root) :]) if self.root else item
-
-
-def _listed(op: ListNamespacesOp, namespaces: Iterable[Namespace]) -> list[Namespace]:
-    suffixes = [tuple(path) for kind, path in op.match_conditions or () if kind == "suffix"]
-    found = {n for n in namespaces if n and all(_ends_with(n, suffix) for suffix in suffixes)}
-    cut = {n[: op.max_depth] for n in found} if op.max_depth is not None else found
-    return sorted(cut)[op.offset : op.offset + op.limit]
-
-
-def _ends_with(namespace: Namespace, suffix: Namespace) -> bool:
-    end = namespace[len(namespace) - len(suffix) :]
-    return len(namespace) >= len(suffix) and all(s in ("*", label) for s, label in zip(suffix, end, strict=True))

@@ -11,7 +11,7 @@ import dspy
 
 from langmem_dspy import simulation
 from langmem_dspy.errors import InputError
-from langmem_dspy.replies import as_lm
+from langmem_dspy.replies import as_lm, model_name
 from langmem_dspy.services.calls import cancellable
 
 OFFLINE = "offline"
@@ -44,10 +44,12 @@ class Models:
         """The model a caller names; None is the server's own. Raises `InputError` for one that is not allowed."""
         if model is None:
             return self._default
-        name = _normal(model)
+        if not isinstance(model, str) or not model.strip():
+            raise InputError(f"a model is named by text such as 'openai/gpt-4.1-mini', not by {type(model).__name__}")
+        name = model_name(model)
         if name == self.name or (name == OFFLINE and self.simulated):
             return self._default
-        if not any(fnmatch.fnmatchcase(name, _normal(pattern)) for pattern in self.allowed):
+        if not any(fnmatch.fnmatchcase(name, model_name(pattern)) for pattern in self.allowed):
             offered = ", ".join([self.name, *self.allowed])
             raise InputError(f"the model {model[:100]!r} is not offered here; choose among: {offered}")
         if name not in self._made:
@@ -69,10 +71,3 @@ class Models:
         """Close the connections to models."""
         for lm in (self._default, *self._made.values()):
             await lm.engine.aclose()
-
-
-def _normal(model: Any) -> str:
-    if not isinstance(model, str) or not model.strip():
-        raise InputError(f"a model is named by text such as 'openai/gpt-4.1-mini', not by {type(model).__name__}")
-    provider, colon, name = model.partition(":")
-    return f"{provider}/{name}" if colon and "/" not in model else model

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from langmem_dspy.errors import InputError
 from langmem_dspy.services.app import Service, create_app
+from langmem_dspy.services.connections import Connection
 from langmem_dspy.services.gate import LOOPBACK
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -101,6 +102,7 @@ def serve(service: Service, host: str, port: int, *, log_level: str = "info") ->
         log_config=None,
         access_log=False,
         server_header=False,
+        http=Connection,
         ws="none",  # nothing here speaks it, and its library would be loaded
         timeout_graceful_shutdown=max(1, int(service.limits.drain_seconds)),
     )

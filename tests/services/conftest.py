@@ -16,6 +16,7 @@ from langgraph_sdk import get_sync_client
 
 from langmem_dspy import FaissStore
 from langmem_dspy.services.app import Service, create_app
+from langmem_dspy.services.connections import Connection
 from langmem_dspy.services.keys import KeyFile
 
 
@@ -38,7 +39,14 @@ class Server(uvicorn.Server):
 
 @contextmanager
 def running(service: Service) -> Iterator[Server]:
-    config = uvicorn.Config(create_app(service), port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        create_app(service),
+        http=Connection,
+        port=0,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
     server = Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

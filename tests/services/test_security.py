@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import uuid
 
 import dspy
@@ -11,6 +12,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 
 from langmem_dspy.errors import InputError
+from langmem_dspy.services import connections
 from langmem_dspy.services.keys import KeyFile
 from langmem_dspy.services.limits import Limits
 from langmem_dspy.services.models import Models
@@ -258,3 +260,15 @@ def test_a_client_with_a_key_is_told_apart_by_it(shared):
     ann.store.put_item(["x"], key="1", value={"a": 1})
     with get_sync_client(url=server.url, headers={}) as stranger, pytest.raises(Exception, match="x-api-key"):
         stranger.store.search_items(())
+
+
+def test_half_a_request_holds_no_connection_and_a_long_run_keeps_its_own(serve, monkeypatch):
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.1)
+    server = serve()
+    address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    with socket.create_connection(address, 5) as silent, socket.create_connection(address, 5) as half:
+        half.sendall(b"POST /runs/wait HTTP/1.1\r\nHo")
+        with server.client() as http:
+            body = {"assistant_id": "echo", "input": {"a": 1}, "after_seconds": 0.5}
+            assert http.post("/runs/wait", json=body).json() == {"a": 1}
+        assert silent.recv(1) == half.recv(1) == b""

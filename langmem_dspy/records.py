@@ -12,6 +12,8 @@ from datetime import datetime
 from html import escape
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from langmem_dspy.errors import InputError
+
 Namespace: TypeAlias = tuple[str, ...]
 Index: TypeAlias = Literal[False] | list[str] | None
 SearchMode: TypeAlias = Literal["hybrid", "lexical", "dense"]
@@ -180,6 +182,13 @@ class MatchCondition(NamedTuple):
     match_type: Literal["prefix", "suffix"]
     path: Namespace
 
+    def matches(self, namespace: Namespace) -> bool:
+        if self.match_type not in ("prefix", "suffix"):
+            raise InputError(f"a match condition is a prefix or a suffix, not {self.match_type!r}")
+        size = len(self.path)
+        part = namespace[:size] if self.match_type == "prefix" else namespace[len(namespace) - size :]
+        return len(namespace) >= size and all(p in ("*", label) for p, label in zip(self.path, part, strict=True))
+
 
 class ListNamespacesOp(NamedTuple):
     """List the namespaces that hold items, cut to `max_depth` labels."""
@@ -188,6 +197,12 @@ class ListNamespacesOp(NamedTuple):
     max_depth: int | None = None
     limit: int = 100
     offset: int = 0
+
+    def among(self, namespaces: Iterable[Namespace]) -> list[Namespace]:
+        """Those of `namespaces` that are asked for, each once and in order."""
+        conditions = [MatchCondition(*condition) for condition in self.match_conditions or ()]
+        found = {n[: self.max_depth] for n in namespaces if all(condition.matches(n) for condition in conditions)}
+        return sorted(found)[self.offset : self.offset + self.limit]
 
 
 Op: TypeAlias = GetOp | PutOp | SearchOp | ListNamespacesOp

@@ -30,9 +30,8 @@ def as_lm(model: str | dspy.BaseLM | None) -> dspy.BaseLM:
     if isinstance(model, dspy.BaseLM):
         return model
     if isinstance(model, str) and model.strip():
-        provider, colon, name = model.partition(":")
         try:
-            return dspy.LM(f"{provider}/{name}" if colon and "/" not in model else model)
+            return dspy.LM(model_name(model))
         except ValueError as error:
             raise InputError(f"no model can be meant by {model!r}: {error}") from error
     if model is not None:
@@ -42,6 +41,12 @@ def as_lm(model: str | dspy.BaseLM | None) -> dspy.BaseLM:
             "no language model: pass model='openai/gpt-4.1-mini' or a dspy.LM, or call dspy.configure(lm=...) first"
         )
     return dspy.settings.lm
+
+
+def model_name(model: str) -> str:
+    """DSPy's name of a model: LangChain's "provider:model" is "provider/model"."""
+    provider, colon, name = model.partition(":")
+    return f"{provider}/{name}" if colon and "/" not in model else model
 
 
 class ReplyAdapter(dspy.ChatAdapter):

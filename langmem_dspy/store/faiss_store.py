@@ -19,7 +19,6 @@ from langmem_dspy.records import (
     GetOp,
     Item,
     ListNamespacesOp,
-    MatchCondition,
     Namespace,
     Op,
     PutOp,
@@ -237,12 +236,7 @@ class FaissStore(BatchStore):
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
         with self._reading() as (reader, _):
-            namespaces: Iterable[Namespace] = map(to_namespace, reader.paths(""))
-        for condition in op.match_conditions or ():
-            namespaces = [n for n in namespaces if _matches(condition, n)]
-        if op.max_depth is not None:
-            namespaces = dict.fromkeys(n[: op.max_depth] for n in namespaces)
-        return sorted(namespaces)[op.offset : op.offset + op.limit]
+            return op.among(map(to_namespace, reader.paths("")))
 
     def _write(self, prepared: list[Prepared]) -> None:
         self._items.write(
@@ -286,11 +280,3 @@ class _Scratch(FaissStore):
 
     def __repr__(self) -> str:
         return f"<scratch view, {self.embedder!r}>"
-
-
-def _matches(condition: MatchCondition, namespace: Namespace) -> bool:
-    kind, path = condition
-    if kind not in ("prefix", "suffix"):
-        raise InputError(f"a match condition is a prefix or a suffix, not {kind!r}")
-    part = namespace[: len(path)] if kind == "prefix" else namespace[len(namespace) - len(path) :]
-    return len(namespace) >= len(path) and all(p in ("*", label) for p, label in zip(path, part, strict=True))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 K1, B = 0.9, 0.4
 # Items imagined beside those that are there, so that a term's weight means the same in a namespace of three.
 PRIOR = 100
+_MANY = 10_000
 _MERGE_AT = 20_000  # postings collected before they are sorted in
 
 
@@ -51,6 +52,7 @@ class Postings:
         self.lengths = Column([], np.float32)
         self._new: dict[int, tuple[array[int], array[int]]] = {}
         self._waiting = 0
+        self._wide: dict[int, NDArray[np.uint8]] = {}
         # How many slots have words, and how many words those are.
         self._worded, self._length = 0, 0.0
         self._load(list(packed))
@@ -107,18 +109,17 @@ class Postings:
         norms = self._norms(self.lengths.array, statistics)
         for term, weight in zip(terms, statistics.weights(), strict=True):
             slots, counts = self._of(term)
-            scores[slots] += _part(weight, counts, norms[slots])
+            np.add.at(scores, slots, _part(weight, counts, norms[slots]))
         return scores
 
     def scores_of(self, slots: NDArray[np.int64], terms: Sequence[int], statistics: Statistics) -> NDArray[np.float32]:
         """As `scores`, of some slots."""
         scores = np.zeros(len(slots), np.float32)
         norms = self._norms(self.lengths.array[slots], statistics)
-        for term, weight in zip(terms, statistics.weights(), strict=True):
-            held, counts = self._of(term)
-            at = places(held, slots)
-            here = np.flatnonzero(at >= 0)
-            scores[here] += _part(weight, counts[at[here]], norms[here])
+        for held in self._held(terms, statistics):
+            times = held.times(slots)
+            here = np.flatnonzero(times)
+            scores[here] += _part(held.weight, times[here], norms[here])
         return scores
 
     def contenders(
@@ -128,16 +129,11 @@ class Postings:
 
         The scores are those of `scores_of` but for the order in which they are summed up.
         """
-        held = []
-        for term, weight in zip(terms, statistics.weights(), strict=True):
-            slots, counts = self._of(term)
-            most = _part(weight, counts.max(initial=0), K1 * (1 - B))  # the norm of a text without length
-            held.append(Held(slots, counts, weight, float(most)))
 
         def part(term: Held, slots: Any, counts: Any) -> Any:
             return _part(term.weight, counts, self._norms(self.lengths.array[slots], statistics))
 
-        return contenders(k, held, mask, part)
+        return contenders(k, self._held(terms, statistics), mask, part)
 
     def fork(self) -> Postings:
         forked = Postings()
@@ -147,6 +143,25 @@ class Postings:
         forked._new = {term: (slots[:], counts[:]) for term, (slots, counts) in self._new.items()}
         forked._waiting, forked._worded, forked._length = self._waiting, self._worded, self._length
         return forked
+
+    def _held(self, terms: Sequence[int], statistics: Statistics) -> list[Held]:
+        held = []
+        for term, weight in zip(terms, statistics.weights(), strict=True):
+            slots, counts = self._of(term)
+            most = _part(weight, counts.max(initial=0), K1 * (1 - B))  # the norm of a text without length
+            held.append(Held(slots, counts, self._wide_of(term, slots, counts), weight, float(most)))
+        return held
+
+    def _wide_of(self, term: int, slots: NDArray[np.int32], counts: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """The counts of a term by slot where an eighth of many hold it: to look one up is then not to search for it."""
+        n = self.lengths.size
+        if n < _MANY or len(slots) * 8 < n:
+            return None
+        wide = self._wide.get(term)
+        if wide is None or len(wide) != n:
+            wide = self._wide[term] = np.zeros(n, np.uint8)
+            wide[slots] = counts
+        return wide
 
     def _of(self, term: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         at = int(np.searchsorted(self._terms, np.uint64(term)))
@@ -195,4 +210,6 @@ class Postings:
 def _part(weight: float, counts: Any, norms: Any) -> Any:
     """What a term of `weight` adds to texts that hold it `counts` times."""
     times = np.asarray(counts, np.float32)
-    return np.float32(weight * (K1 + 1)) * times / (times + np.float32(norms))
+    parts = np.float32(weight * (K1 + 1)) * times
+    parts /= times + np.float32(norms)
+    return parts

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from langmem_dspy.records import SearchMode
-from langmem_dspy.store.contenders import best_of
+from langmem_dspy.store.contenders import best_of, nth
 from langmem_dspy.store.lexical import Postings, Statistics
 from langmem_dspy.store.shard import Shard
 
@@ -80,9 +80,14 @@ def _few(
     if near is None:
         return None
     slots = np.union1d(slots, near)
+    lexical = postings.scores_of(slots, query.terms, total)
     cosines = np.full(len(slots), -2, np.float32)
+    if len(slots) > wanted:
+        # What meaning cannot bring among the best is not read from its file.
+        least = nth(lexical, wanted) - np.float32(1.001 * query.weight)
+        near = near[lexical[np.searchsorted(slots, near)] >= least]
     cosines[np.searchsorted(slots, near)] = shard.cosines_of(near, query.vector)
-    lexical, (meaning, dense) = postings.scores_of(slots, query.terms, total), _evidence(cosines, query)
+    meaning, dense = _evidence(cosines, query)
     evidence = lexical + meaning
     some = evidence > 0
     parts = (dense[some], lexical[some], np.zeros(np.count_nonzero(some), np.float32))

@@ -137,4 +137,10 @@ def _help(experiment: Experiment[Any]) -> str:
         f"{experiment.score}, {direction} is better. {experiment.seeds} seeds unless said otherwise.\n\n"
         "Finished cells are kept: after a kill the same command goes on, and a sweep measures only what is new."
     )
-    return f"{experiment.text}\n\n{what}"
+    return f"{_refolded(experiment.text)}\n\n{what}"
+
+
+def _refolded(text: str) -> str:
+    """Paragraphs in a line each, for a terminal to fold; those of commands, which are indented, as they are."""
+    paragraphs = (paragraph.splitlines() for paragraph in text.split("\n\n"))
+    return "\n\n".join(("\n" if any(x[:1] == " " for x in lines) else " ").join(lines) for lines in paragraphs)

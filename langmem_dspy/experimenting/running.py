@@ -20,7 +20,7 @@ from langmem_dspy.experimenting.ending import if_it_ends_early
 from langmem_dspy.experimenting.keeping import DEFAULT_FOLDER, Kept, digests
 from langmem_dspy.experimenting.logged import Logged
 from langmem_dspy.experimenting.outcomes import Outcome
-from langmem_dspy.experimenting.sources import digest_of, local_sources
+from langmem_dspy.experimenting.sources import code_digest, local_sources
 from langmem_dspy.experimenting.varying import Plan
 from langmem_dspy.optimizers.progress import comparison_progress
 
@@ -61,7 +61,7 @@ class Running(Generic[C]):
         self.models = models_of(plan.configs[0][1])
         self.simulated = is_simulated(plan.configs[0][1])
         self.sources = local_sources(experiment.source)
-        self.versions = {**versions(simulated=self.simulated), "code": digest_of(self.sources)}
+        self.versions = {**versions(simulated=self.simulated), "code": code_digest(self.sources, experiment.measure)}
         self.tasks = list(self._tasks())
         self.track, self.tracking_uri = track, tracking_uri
 

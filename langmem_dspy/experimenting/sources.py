@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 _COUNTED_BY_VERSION = "langmem_dspy"
@@ -19,8 +20,11 @@ def local_sources(file: Path) -> dict[str, Path]:
     Imports are read, not run, those inside functions too. A module is looked for beside the file, then where this
     Python imports from apart from its library and installed packages. A folder counts as a whole, since what is
     imported from it may run the others as scripts. What other code reads by path is not seen: name it in the config.
+    {} where there is no such file, as for an experiment in a notebook.
     """
     file = file.absolute()
+    if not file.is_file():
+        return {}
     roots = [file.parent, *_folders_of_own_code()]
     found = {file.name: file}
     waiting, looked_up = [file], {_COUNTED_BY_VERSION, *sys.builtin_module_names}
@@ -33,6 +37,19 @@ def local_sources(file: Path) -> dict[str, Path]:
             found |= fresh
             waiting += fresh.values()
     return found
+
+
+def code_digest(sources: Mapping[str, Path], function: Callable[..., object]) -> str:
+    """A digest of the sources; of the text of the function alone where there are none."""
+    return digest_of(sources) if sources else hashlib.sha256(_text_of(function)).hexdigest()
+
+
+def _text_of(function: Callable[..., object]) -> bytes:
+    try:
+        return inspect.getsource(function).encode()
+    except OSError:  # typed at a prompt
+        code = inspect.unwrap(function).__code__
+        return code.co_code + repr((code.co_consts, code.co_names)).encode()
 
 
 def digest_of(sources: Mapping[str, Path]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,6 +193,14 @@ def test_a_cell_is_measured_again_where_code_beside_it_has_changed(toy_file, whe
     (toy_file.parent / where).write_text("GAIN = 2\n")
     untracked(toy_file)
     assert len(measured()) == 8
+
+
+def test_an_experiment_without_a_file_is_measured_again_where_its_function_has_changed(toy_file):
+    for times, change in enumerate([("", ""), ("", ""), ("+ cell.seed", "- cell.seed")], 1):
+        notebook = sys.modules["a_notebook"] = types.ModuleType("a_notebook")
+        exec(compile(toy_file.read_text().replace(*change), "<cell>", "exec"), vars(notebook))
+        notebook.toy.run(track=False)
+        assert len(measured()) == (8 if times == 3 else 4)
 
 
 def test_code_that_the_experiment_does_not_import_changes_nothing(toy_file):

@@ -60,17 +60,22 @@ def load_examples(path: Path, program: dspy.Module, inputs: str | None) -> list[
     return [dspy.Example(**row).with_inputs(*named) for row in rows]
 
 
+def json_object(text: str, what: str) -> dict[str, Any]:
+    """The object that a text is in JSON. Raises `InputError` saying what of it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{what} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f'{what} is no JSON object such as {{"name": "value"}}, but {text.strip()[:60]}')
+    return found
+
+
 def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}, is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number}, is no JSON object")
-        yield row
+        yield json_object(line, f"{path}, line {number},")
 
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:

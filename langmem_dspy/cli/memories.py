@@ -254,15 +254,9 @@ def _find(store: FaissStore, namespace: tuple[str, ...], key: str) -> Item:
 
 
 def _object(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"--filter is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise InputError(f'--filter is a JSON object such as {{"kind": "Profile"}}, not {text}')
-    return found
+    from langmem_dspy.cli.loading import json_object
+
+    return None if text is None else json_object(text, "--filter")
 
 
 def _print_items(items: list[Any], as_json: bool, none: str, *, explain: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -156,9 +155,6 @@ def _optimizer(
 
 
 def _read_guidance(path: Path | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
+    from langmem_dspy.cli.loading import json_object
+
+    return None if path is None else json_object(path.read_text(encoding="utf-8"), str(path))

@@ -25,6 +25,7 @@ def metric(gold, pred, trace=None):
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(PROGRAM)
+    (tmp_path / "list.json").write_text("[]")
     words = [("refund", "billing"), ("crash", "bugs")]
     rows = [{"ticket": f"Case {i}: my {w}", "queue": q, "word": w} for i, (w, q) in enumerate(words * 6)]
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -52,6 +53,10 @@ def test_a_program_is_improved_saved_and_loads_again(folder: Path) -> None:
         (["mine:nothing", "--data", "train.jsonl", "--metric", "mine:metric"], "has no 'nothing'"),
         (["mine:route", "--data", "mine.py", "--metric", "mine:metric"], "is not JSON"),
         (["mine:route", "--data", "train.jsonl", "--metric", "mine"], "module:object"),
+        (
+            ["mine:route", "--data", "train.jsonl", "--metric", "mine:metric", "--guidance", "list.json"],
+            "list.json is no JSON object",
+        ),
     ],
 )
 def test_a_slip_is_told_in_one_line(folder: Path, arguments: list[str], said: str) -> None:

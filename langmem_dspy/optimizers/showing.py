@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from langmem_dspy.markup import GREEN, Markup, folded, heat_map, joined, table, tag
+from langmem_dspy.tables import FittingTable
 from langmem_dspy.word_diffs import diff_html, diff_text
 
 if TYPE_CHECKING:
@@ -115,7 +116,10 @@ def results_rich(results: DetailedResults) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [_summary(results), _candidate_table(results)]
+    parts: list[RenderableType] = [
+        _summary(results),
+        FittingTable(_COLUMNS, list(_candidate_rows(results)), title="Candidates", words=("changed", "fate")),
+    ]
     if results.lessons:
         parts.append(_counted(results.lessons))
         parts += [Text(f"  {x.predictor} {x.gain:+.3f} {x.text}") for x in results.lessons if x.fate == "in force"]
@@ -148,16 +152,6 @@ def _summary(results: DetailedResults) -> RenderableType:
         f"{usage.tokens:,} tokens; stopped: {results.stop_reason}",
     )
     return line.append(f"  {SIMULATED}", "yellow") if results.simulated else line
-
-
-def _candidate_table(results: DetailedResults) -> RenderableType:
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(*_COLUMNS, title="Candidates")
-    for row in _candidate_rows(results):
-        shown.add_row(*map(Text, row))  # reasons quote prompts, whose brackets are no markup
-    return shown
 
 
 # --- both ---

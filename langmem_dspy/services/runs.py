@@ -165,9 +165,9 @@ class Runs:
         try:
             if (wait := run.due - time.time()) > 0:
                 await asyncio.sleep(wait)
-            if run.after is not None:
+            while run.after is not None:
                 await run.after.done.wait()
-                run.after = None
+                run.after = run.after.after  # of one that was cancelled, what that had still to wait for
             async with self._slots:
                 status, answer = await self._work(run)
         except asyncio.CancelledError as error:

@@ -80,6 +80,19 @@ def test_cancelling_a_run_ends_its_call_to_the_model(serve, models, slow):
         assert client.store.search_items(())["items"] == []
 
 
+def test_a_run_waits_for_those_before_it_also_where_the_one_between_is_cancelled(serve, models, slow):
+    with serve(models=models).sdk() as client:
+        thread = client.threads.create()["thread_id"]
+        first = client.runs.create(thread, "extract_memories", input={"messages": TALK})
+        assert slow.asked.wait(10)
+        between, last = (client.runs.create(thread, "echo", input={"n": n}) for n in range(2))
+        client.runs.cancel(thread, between["run_id"], wait=True)
+        assert [status(client, run) for run in (first, between, last)] == ["running", "interrupted", "pending"]
+        slow.go_on.set()
+        assert client.runs.join(thread, last["run_id"]) == {"n": 1}
+        assert client.threads.get_state(thread)["values"].keys() == {"updated_memories", "n"}
+
+
 def test_a_run_that_takes_too_long_ends_by_itself(serve, models, slow):
     server = serve(models=models, limits=Limits(run_seconds=0.3))
     with server.sdk() as client, pytest.raises(Exception, match=r"longer than 0\.3 seconds"):

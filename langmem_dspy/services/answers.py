@@ -53,7 +53,7 @@ def streamed(
 ) -> StreamingResponse:
     """The events of a run, from the one after the `Last-Event-ID` of a client that comes back."""
     last = request.headers.get("last-event-id", "")
-    events = _events(runs, run, modes, int(last) if last.isdigit() and len(last) < 10 else 0, cancel)
+    events = _events(runs, run, modes, int(last) if last.isdecimal() and len(last) < 10 else 0, cancel)
     headers = {**places(run, "stream"), "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events, 200, headers, "text/event-stream")
 

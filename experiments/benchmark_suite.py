@@ -5,15 +5,17 @@ where feedback contradicts itself, or where the metric is noisy or all-or-nothin
 
     python experiments/benchmark_suite.py --quick                                  # ours and GEPA, 1 seed, 300 calls
     python experiments/benchmark_suite.py --full                                   # all, 3 seeds, 1,500 calls
-    python experiments/benchmark_suite.py --full --variants gradient --seeds 10    # flags win over both
+    python experiments/benchmark_suite.py --full --variants gradient --seeds 10    # flags win over all
+    python experiments/benchmark_suite.py --harm                                   # ours, 50 seeds, 330 calls
 
 Tune on support_desk and expense_office; report on the others: no optimizer was tuned to them. A guilty prompt is one
 of eight. Figures are those of `optimizers_compared`, and `calls_to_90`: LM calls until the held-out score was 0.9 of
 the perfect prompts', of the runs that got there. Guards: every reply is checked for rules that its request did not hold
 (`leaks`); the simulation's fingerprint stands with every cell; `peers/parity.py` holds each library's own requests to
-taking up equally many rules. The curves are in curves.csv (`--out`), over calls and over tokens.
+taking up equally many rules. The curves are in curves.csv (`--out`), over calls and over tokens. `--harm` asks
+whether few calls and feedback that is wrong one time in ten leave a program worse than it was (`harmed`).
 
-Cost: at most --lm-calls calls a cell. Offline about 10 minutes of one core for --quick, and 5 hours for --full.
+Cost: at most --lm-calls calls a cell. Offline about 10 minutes of one core for --quick and --harm, 5 hours for --full.
 The offline simulation answers unless --model is given: its figures say nothing about real models.
 """
 
@@ -34,10 +36,13 @@ WORLDS: dict[str, dict[str, object]] = {
     **{f"guilty_{shape}": {"shape": shape, "prompts": PROMPTS} for shape in ("chain", "loop", "branch", "shared")},
 }
 EVERYWHERE = f"world={','.join(WORLDS)}"
+MISLED = {f"{name}_misled": name for name in ("support_desk", "expense_office")}
+WRONG = 0.1  # of the complaints there
 SCOPES = {
     "--quick": ["--seeds", "1", "--lm-calls", "300", "--vary", EVERYWHERE]
     + [word for name in ("gradient", "multi_prompt", "dspy.GEPA") for word in ("--variants", name)],
     "--full": ["--seeds", "3", "--lm-calls", "1500", "--vary", EVERYWHERE],
+    "--harm": ["--seeds", "50", "--lm-calls", "330", "--vary", f"world={','.join(MISLED)}", "--variants", "gradient"],
 }
 
 
@@ -58,14 +63,16 @@ def benchmark_suite(cell: Cell[Config]) -> Row:
 
 def world_of(name: str, seed: int) -> worlds.World:
     """The suite's world of this name."""
+    if name in MISLED:
+        return worlds.load(MISLED[name], seed, voice=worlds.Voice(wrong=WRONG))
     if name not in WORLDS:
-        raise InputError(f"the suite has no world {name!r}; it has {', '.join(WORLDS)}")
+        raise InputError(f"the suite has no world {name!r}; it has {', '.join((*WORLDS, *MISLED))}")
     family = "guilty_prompt" if name.startswith("guilty_") else name
     return worlds.load(family, seed, **WORLDS[name])  # type: ignore[arg-type]
 
 
 def arguments(given: list[str]) -> list[str]:
-    """The command line with --quick or --full written out; what is given besides wins over it."""
+    """The command line with --quick, --full or --harm written out; what is given besides wins over it."""
     scope = next((name for name in SCOPES if name in given), None)
     rest = [word for word in given if word not in SCOPES]
     if scope is None:

@@ -6,13 +6,11 @@ from collections.abc import Iterable
 
 from langmem_dspy.optimizers.acceptance import Acceptance, Effect
 from langmem_dspy.optimizers.lessons import Ledger, Lesson
-from langmem_dspy.optimizers.parts import predictor_of
-from langmem_dspy.optimizers.rollouts import Board, Rollout
-from langmem_dspy.optimizers.tracing import complaint, relevance
+from langmem_dspy.optimizers.rollouts import Board
+from langmem_dspy.optimizers.tracing import complaint, ran, relevance
 from langmem_dspy.optimizers.trials import RollOut, effect_of
 
 BEFORE_IT_GOES = 3  # further examples on which a lesson in force is looked at
-CASES_OF_NEED = 8  # examples to run without a lesson, for what it was needed
 SPEAKS_AGAINST = 0.2  # share of a lesson's words in one sentence of feedback
 
 
@@ -27,10 +25,10 @@ def doubtful(
     """
     found: dict[int, tuple[float, str]] = {}
     for name in names:
-        trajectory, ran = board[name].trajectory, _ran(board[name])
+        trajectory = board[name].trajectory
         for lesson_id in ledger.in_force:
             lesson = ledger.lessons[lesson_id]
-            if predictor_of(lesson.predictor) not in ran or name in lesson.tried_on:
+            if not ran(lesson.predictor, trajectory) or name in lesson.tried_on:
                 continue
             strength = complaint(lesson.text, trajectory)
             if strength > SPEAKS_AGAINST or all_that_ran:
@@ -47,7 +45,7 @@ def doubted(
     others = [known for known in ledger.in_force if known != lesson.id]
     told = lesson.tried_on if lesson.gain else ()  # where the score told nothing, it may tell something by now
     elsewhere = [other for other in board if other != name and other not in told]
-    elsewhere = [other for other in elsewhere if predictor_of(lesson.predictor) in _ran(board[other])]
+    elsewhere = [other for other in elsewhere if ran(lesson.predictor, board[other].trajectory)]
     elsewhere.sort(key=lambda n: -relevance(lesson.text, board[n].trajectory, board[n].trajectory))
     seen: list[str] = []
     for spot in (name, *elsewhere[:BEFORE_IT_GOES]):
@@ -56,23 +54,3 @@ def doubted(
         if not acceptance.hurts(effect, lesson.gain + effect.gain):
             break
     return effect
-
-
-def harmed(effects: Iterable[Effect], board: Board) -> list[tuple[Lesson, str]]:
-    """Lessons without which one of the examples went better, each with that example."""
-    found = [(e.lesson, n) for e in effects for n in e.examples[:1] if n in e.without and n in board]
-    without = {(e.lesson.id, n): r.score or 0.0 for e in effects for n, r in e.without.items()}
-    return [(lesson, n) for lesson, n in found if without[lesson.id, n] > (board[n].score or 0.0) + board[n].doubt]
-
-
-def needed(ledger: Ledger, lesson: Lesson, board: Board, roll_out: RollOut) -> dict[str, Rollout]:
-    """Runs without the lesson of examples that went well with it and do not go well without."""
-    others = [known for known in ledger.in_force if known != lesson.id]
-    well = [n for n, r in board.items() if (r.score or 0.0) > 0 and predictor_of(lesson.predictor) in _ran(r)]
-    well.sort(key=lambda n: -relevance(lesson.text, board[n].trajectory, board[n].trajectory))
-    without = roll_out(ledger.prompts(others), well[:CASES_OF_NEED])
-    return {n: r for n, r in without.items() if (r.score or 0.0) < (board[n].score or 0.0) - board[n].doubt}
-
-
-def _ran(rollout: Rollout) -> set[str]:
-    return {step.predictor for step in rollout.trajectory.steps}

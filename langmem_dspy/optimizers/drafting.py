@@ -13,11 +13,12 @@ from langmem_dspy.optimizers.parts import DEMOS, demo_line
 from langmem_dspy.optimizers.prompts import Prompt
 from langmem_dspy.optimizers.proposing import drafts_by
 from langmem_dspy.optimizers.rollouts import Rollout
-from langmem_dspy.optimizers.tracing import complaint
+from langmem_dspy.optimizers.tracing import complaint, said_about
 from langmem_dspy.optimizers.trajectories import Trajectory
 
 LOOKS = 3  # requests about the same trajectories, while each brings something new
 TELLING = 2  # new drafts from one look that promise more: a model that has more to say says more than one thing
+EARLIER = 2  # runs of an example to look at again
 ASKED_FOR_AGAIN = 0.5  # share of a lesson's words in one sentence of feedback
 
 
@@ -37,6 +38,16 @@ def looked_at(
         if len(new) < telling:
             break
     return found, ""
+
+
+def said_before(now: Trajectory, remembered: Iterable[Rollout]) -> list[Trajectory]:
+    """Earlier runs of the example, under other prompts, in which something was said that is not said now.
+
+    A complaint comes in other words, or with its grounds, beside other faults; most that is new comes first.
+    """
+    runs = {r.trajectory.feedback: r.trajectory for r in remembered if (r.score or 0) < 1}
+    new = {text: len({*said_about(run)} - {*said_about(now)}) for text, run in runs.items()}
+    return [runs[text] for text in sorted(runs, key=lambda text: (-new[text], text)) if new[text]][:EARLIER]
 
 
 def set_aside(ledger: Ledger, failing: Iterable[Rollout]) -> list[Draft]:

@@ -10,23 +10,25 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import dspy
 
 from langmem_dspy.errors import BudgetExhausted
 from langmem_dspy.optimizers.acceptance import Effect, Verdict
-from langmem_dspy.optimizers.doubts import doubted, doubtful, harmed, needed
-from langmem_dspy.optimizers.drafting import looked_at, placed, set_aside, shown_runs
+from langmem_dspy.optimizers.doubts import doubted, doubtful
+from langmem_dspy.optimizers.drafting import looked_at, placed, said_before, set_aside, shown_runs
 from langmem_dspy.optimizers.lessons import Draft, Ledger, Lesson
+from langmem_dspy.optimizers.narrowing import Narrowing, needed_more
 from langmem_dspy.optimizers.prompts import Prompt, is_frozen
 from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
 from langmem_dspy.optimizers.rollouts import Rollout, in_threads
 from langmem_dspy.optimizers.run import mean, scores_of
-from langmem_dspy.optimizers.search import Search
+from langmem_dspy.optimizers.search import Search, revisions_by
 from langmem_dspy.optimizers.tracing import Fields
-from langmem_dspy.optimizers.trials import try_lessons
+from langmem_dspy.optimizers.trajectories import Trajectory
+from langmem_dspy.optimizers.trials import seen_elsewhere, try_lessons
 from langmem_dspy.optimizers.validation import Validation, check_student
 
 SHOWN_AT_ONCE = (6, 3, 1)  # trajectories in one request, by how often the training examples have been gone through
@@ -50,6 +52,7 @@ class LessonSearch(Search):
         self.ledger = Ledger(self.run.task.prompts, frozen)
         self.run.lessons = self.ledger.lessons
         self.validation = Validation(self.run)
+        self.narrowing = Narrowing(self.ledger)
 
     def _search(self) -> str:
         run = self.run
@@ -158,6 +161,9 @@ class LessonSearch(Search):
     def _drafts(self, step: int, failing: Mapping[str, Rollout], shown: int) -> tuple[list[Draft], dict[str, str]]:
         """What the proposer wants changed, each draft in the prompt whose output it is about; and why it declined."""
         trajectories = [rollout.trajectory for rollout in failing.values()]
+        if self.dry and self.run.runner is not None:
+            remembered = self.run.runner.remembered
+            trajectories += [run for now in list(trajectories) for run in said_before(now, remembered(now.id))]
         with dspy.context(lm=self.reflection_lm):
             work = [
                 (prompt, evidence[start : start + shown])
@@ -183,18 +189,29 @@ class LessonSearch(Search):
         failing: Mapping[str, Rollout],
         declined: Mapping[str, str],
     ) -> tuple[Candidate, Verdict]:
-        trial = try_lessons(self.ledger, fresh, failing, self._roll_out, self.num_threads, self.acceptance)
-        kept = [effect for effect in trial.effects if self.acceptance(effect)]
-        for effect in trial.effects:
+        how = (self._roll_out, self.num_threads, self.acceptance)
+        trial = try_lessons(self.ledger, fresh, failing, *how)
+        # What is proposed late is likelier wrong.
+        effects = seen_elsewhere(self.ledger, trial.effects, self.board, *how) if self.rounds else trial.effects
+        kept = [effect for effect in effects if self._is_kept(effect)]
+        for effect in effects:
             fate = "in force" if effect in kept else "rejected" if effect.moved else "idle"
             self.ledger.settle(effect.lesson.id, fate, effect.gain, effect.examples)
         if kept:
             # The trial's rollouts stand for the prompts with the kept lessons alone, save where a rejected one showed.
-            shown_without = (e.without for e in trial.effects if e not in kept and e.moved)
+            shown_without = (e.without for e in effects if e not in kept and e.moved)
             self.board |= {**trial.after, **{n: r for seen in shown_without for n, r in seen.items()}}
-        self.learned = bool(kept)
-        said = "; ".join([f"{len(kept)} of {len(fresh)} lessons help", *(f"{n}: {why}" for n, why in declined.items())])
-        return self._candidate(step, [e.lesson.id for e in trial.effects], wave, Verdict(bool(kept), said))
+        idle = [effect.lesson for effect in effects if self.rounds and not effect.moved]
+        instead = self.narrowing.put_in_place(idle, self.board, self._roll_out)
+        self.board |= {name: run for runs in instead for name, run in runs.items()}
+        helping = len(kept) + len(instead)
+        self.learned = helping > 0
+        said = "; ".join([f"{helping} of {len(fresh)} lessons help", *(f"{n}: {why}" for n, why in declined.items())])
+        return self._candidate(step, [e.lesson.id for e in effects], wave, Verdict(helping > 0, said))
+
+    def _is_kept(self, effect: Effect) -> bool:
+        """Late, when most of what is right has been learned, a gone complaint may cost no score at all."""
+        return self.acceptance(effect) and (not self.rounds or effect.gain > -max(effect.error, 1e-9))
 
     def _doubted(
         self, step: int, wave: Sequence[str], failing: Mapping[str, Rollout]
@@ -207,7 +224,10 @@ class LessonSearch(Search):
 
         effects = in_threads(doubts, pairs, self.num_threads)
         gains = {e.lesson.id: self.ledger.lessons[e.lesson.id].gain + e.gain for e in effects}
-        hurting = [e.lesson.id for e in effects if self.acceptance.hurts(e, gains[e.lesson.id])]
+        hurts = [e for e in effects if self.acceptance.hurts(e, gains[e.lesson.id])]
+        if self.rounds:
+            hurts = [e for e in hurts if not needed_more(self.ledger, e, self.board, self._roll_out)]
+        hurting = [effect.lesson.id for effect in hurts]
         remaining = [i for i in self.ledger.in_force if i not in hurting]
         after = self._roll_out(self.ledger.prompts(remaining), list(failing)) if hurting else {}
         for effect in effects:
@@ -216,8 +236,8 @@ class LessonSearch(Search):
             tried_on = (*lesson.tried_on, *effect.examples)
             self.ledger.settle(lesson.id, fate, gains[lesson.id], tried_on, note)
         if not hurting:
-            # Dear: not before the cheaper ways have taught nothing for a whole round.
-            return self._narrowed(step, wave, failing, effects) if self.dry else (None, _NO_CHANGE)
+            # Dear: not before all training examples have been gone through.
+            return self._narrowed(step, wave, failing, effects) if self.rounds else (None, _NO_CHANGE)
         for lesson_id in hurting:
             self.ledger.reconsider(self.ledger.lessons[lesson_id])
         self.board |= after
@@ -227,33 +247,29 @@ class LessonSearch(Search):
     def _narrowed(
         self, step: int, wave: Sequence[str], failing: Mapping[str, Rollout], effects: Sequence[Effect]
     ) -> tuple[Candidate | None, Verdict]:
-        """In the place of a lesson that helps some examples and hurts others, put what the former ask for without it.
+        """Put narrower lessons in the place of one that says too much, where they do as well; see `narrowing`."""
 
-        While it is in force, nobody complains where it is right, and so nobody says on what grounds.
-        """
-        for lesson, name in harmed(effects, failing):
-            line = self.ledger.line_of(lesson)
-            cases = needed(self.ledger, lesson, self.board, self._roll_out)
-            if line is None or not cases:
-                continue
-            others = self.ledger.prompts(i for i in self.ledger.in_force if i != lesson.id)
-            guided = next(p for p in self.guided if p["name"] == lesson.predictor)
-            prompt = Prompt(**{**guided, "prompt": others[lesson.predictor]})
+        def look(predictor: str, prompts: Mapping[str, str], evidence: Sequence[Trajectory]) -> list[Draft]:
+            guided = next(prompt for prompt in self.guided if prompt["name"] == predictor)
             with dspy.context(lm=self.reflection_lm):
-                found, _ = looked_at(self.proposer, prompt, [r.trajectory for r in cases.values()])
-            drafts = [replace(d, replaces=d.replaces or line, evidence=(name, *cases)) for d in found]
-            taken_up = self.ledger.take_up([d for d in drafts if d.text != lesson.text], step)
-            if fresh := [known for known in taken_up if known.fate == "trial"]:
-                board = {n: self.board[n] for n in (name, *cases)}
-                return self._tried(step, fresh, wave, board, {})
-        return None, _NO_CHANGE
+                return looked_at(self.proposer, Prompt(**{**guided, "prompt": prompts[predictor]}), list(evidence))[0]
+
+        found = self.narrowing.proposed(step, self.rounds, failing, self.board, effects, self._roll_out, look)
+        if found is None:
+            return None, _NO_CHANGE
+        instead = self.narrowing.settled(found, self.board, self._roll_out)
+        self.board |= instead
+        self.learned = self.learned or bool(instead)
+        verdict = Verdict(bool(instead), "a lesson narrowed" if instead else "no narrower lesson does as well")
+        return self._candidate(step, [lesson.id for lesson in found.lessons], wave, verdict)
 
     def _candidate(
         self, step: int, lesson_ids: Sequence[int], wave: Sequence[str], verdict: Verdict
     ) -> tuple[Candidate, Verdict]:
         """The prompts with the lessons now in force as a candidate, judged on the valset where that is affordable."""
         run = self.run
-        revisions = self._revisions([self.ledger.lessons[i] for i in lesson_ids])
+        lessons = [self.ledger.lessons[i] for i in lesson_ids]
+        revisions = revisions_by(lessons, run.best.prompts, self.ledger.prompts())
         self._announce(step, revisions)
         candidate = run.add(step, revisions)
         if not verdict.accepted:
@@ -275,16 +291,6 @@ class LessonSearch(Search):
         self.board.clear()  # it holds rollouts with them; those without are remembered, and cost nothing
         self.learned = False
         return Verdict(False, f"worse on the valset than candidate {better.index}")
-
-    def _revisions(self, lessons: Sequence[Lesson]) -> list[RevisedPrompt]:
-        before, after = self.run.best.prompts, self.ledger.prompts()
-        revisions = []
-        for name in dict.fromkeys(lesson.predictor for lesson in lessons):
-            own = [lesson for lesson in lessons if lesson.predictor == name]
-            told = "\n".join(f"{lesson.fate} ({lesson.gain:+.3f}): {lesson.text}" for lesson in own)
-            declined = None if after[name] != before[name] else "no lesson helped where it was asked for"
-            revisions.append(RevisedPrompt(name, before[name], after[name], told, declined))
-        return revisions
 
 
 def _add_reason(reasons: dict[str, str], name: str, why: str) -> None:

@@ -260,17 +260,30 @@ _STOP = frozenset(_SMALL.split())
 DENIALS = frozenset(("not", "never", "no", "without", "t", "avoid"))  # "t" as in "don't"
 
 
+# A quoted part, or what parts one clause from the next: grounds from what follows of them.
+_PART = re.compile(
+    r"\"([^\"]+)\"|`([^`]+)`|(,|\b(?:if|when|whenever|where|wherever|because|unless|while)\b)", re.IGNORECASE
+)
+
+
 def salient(text: str) -> frozenset[str]:
     """What a line is about: its quoted parts where it has two or more, and whether it denies; else its words.
 
-    Two lines with the same salient parts say the same in other words, as far as can be told without a model.
+    Parts of one clause count together too: "b" where "a" is not "a" where "b". Two lines with the same salient parts
+    say the same in other words, as far as can be told without a model.
     """
-    quoted = frozenset(a or b for a, b in re.findall(r"\"([^\"]+)\"|`([^`]+)`", text))
-    words = frozenset(re.findall(r"\w+", text.lower()))
+    clauses: list[set[str]] = [set()]
+    for double, back, cut in _PART.findall(text):
+        if cut:
+            clauses.append(set())
+        else:
+            clauses[-1].add(double or back)
+    quoted = frozenset().union(*clauses)
     if len(quoted) < 2:
-        return quoted | words - _STOP
+        return quoted | frozenset(re.findall(r"\w+", text.lower())) - _STOP
     around = re.findall(r"\w+", re.sub(r"\"[^\"]+\"|`[^`]+`", "", text.lower()))
-    return quoted | frozenset({"not"} if DENIALS.intersection(around) else ())
+    together = {" ".join(sorted(parts)) for parts in clauses if len(parts) > 1}
+    return quoted | together | frozenset({"not"} if DENIALS.intersection(around) else ())
 
 
 def _identity(draft: Draft) -> Identity:

@@ -6,7 +6,7 @@ metric is `lesson_search`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +17,7 @@ from langmem_dspy.errors import BudgetExhausted, EvaluationError, JournalError
 from langmem_dspy.events import ContradictionFound, CreditAssigned, PromptRevised
 from langmem_dspy.optimizers.acceptance import Acceptance, Verdict
 from langmem_dspy.optimizers.credit import Blame
+from langmem_dspy.optimizers.lessons import Lesson
 from langmem_dspy.optimizers.parts import DEMOS, TOOL, predictor_of
 from langmem_dspy.optimizers.prompts import Prompt, broken_by, is_frozen
 from langmem_dspy.optimizers.results import Candidate, RevisedPrompt
@@ -145,6 +146,17 @@ class Search:
         self.run.credit += [{}] * (step - 1 - len(self.run.credit)) + [shares]
         reasons, evidence = {b.name: b.reason for b in blame}, {b.name: b.evidence for b in blame}
         self.run.announce(CreditAssigned(self.run.run_id, step, reasons, evidence))
+
+
+def revisions_by(lessons: Sequence[Lesson], before: Mapping[str, str], after: Mapping[str, str]) -> list[RevisedPrompt]:
+    """What became of these lessons, as a revision of each prompt that they are for."""
+    revisions = []
+    for name in dict.fromkeys(lesson.predictor for lesson in lessons):
+        own = [lesson for lesson in lessons if lesson.predictor == name]
+        told = "\n".join(f"{lesson.fate} ({lesson.gain:+.3f}): {lesson.text}" for lesson in own)
+        declined = None if after[name] != before[name] else "no lesson helped where it was asked for"
+        revisions.append(RevisedPrompt(name, before[name], after[name], told, declined))
+    return revisions
 
 
 def _why_not(candidate: Candidate | None) -> str:

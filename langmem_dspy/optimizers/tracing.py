@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from langmem_dspy.optimizers.parts import predictor_of
 from langmem_dspy.optimizers.trajectories import Trajectory
 
 
@@ -71,6 +72,11 @@ def moved(before: Trajectory, after: Trajectory) -> set[str]:
     """The predictors that said something else in the second run, or ran more or less often: loops and branches."""
     old, new = _said(before), _said(after)
     return {name for name in {**old, **new} if old.get(name) != new.get(name)}
+
+
+def ran(part: str, trajectory: Trajectory) -> bool:
+    """Whether the predictor of this part took part in a run."""
+    return any(step.predictor == predictor_of(part) for step in trajectory.steps)
 
 
 def _said(trajectory: Trajectory) -> dict[str, list[Mapping[str, object] | None]]:

@@ -15,10 +15,11 @@ from langmem_dspy.optimizers.acceptance import Acceptance, Effect
 from langmem_dspy.optimizers.lessons import Ledger, Lesson
 from langmem_dspy.optimizers.parts import predictor_of
 from langmem_dspy.optimizers.rollouts import Board, in_threads
-from langmem_dspy.optimizers.tracing import complaint, moved, relevance
+from langmem_dspy.optimizers.tracing import complaint, moved, ran, relevance
 
 ASKING, CONTROLS = 3, 2  # examples to try a lesson on: that ask for it, and that do not
 FURTHER = 2  # examples to look at where the first ones told nothing
+ELSEWHERE = 2  # further examples for a late lesson to stand on, of those it matters to most, and of those least
 
 RollOut = Callable[[Mapping[str, str], Sequence[str]], Board]  # prompts, examples -> rollouts
 
@@ -112,6 +113,30 @@ def effect_of(lesson: Lesson, with_it: Board, without: Board) -> Effect:
         without=without,
         error=math.sqrt(sum(a.doubt**2 + b.doubt**2 for a, b in pairs if a.score != b.score)),
     )
+
+
+def seen_elsewhere(
+    ledger: Ledger, effects: Sequence[Effect], known: Board, roll_out: RollOut, num_threads: int, helps: Acceptance
+) -> tuple[Effect, ...]:
+    """The effects; those of lessons that help are seen on further examples too."""
+    kept = [effect.lesson.id for effect in effects if helps(effect)]
+
+    def seen(effect: Effect) -> Effect:
+        return elsewhere(ledger, effect, kept, known, roll_out) if effect.lesson.id in kept else effect
+
+    return tuple(in_threads(seen, effects, num_threads))
+
+
+def elsewhere(ledger: Ledger, effect: Effect, beside: Sequence[int], known: Board, roll_out: RollOut) -> Effect:
+    """The effect, seen also on further examples that the lesson may matter to; `beside`: what else is on trial."""
+    lesson, text = effect.lesson, effect.lesson.text or effect.lesson.replaces
+    names = [n for n, r in known.items() if n not in effect.examples and ran(lesson.predictor, r.trajectory)]
+    names.sort(key=lambda n: -relevance(text, known[n].trajectory, known[n].trajectory))
+    ids = (*ledger.in_force, *beside)
+    names = [*dict.fromkeys((*effect.examples, *names[:ELSEWHERE], *names[-ELSEWHERE:]))]
+    with_it = roll_out(ledger.prompts({*ids, lesson.id}), names)
+    without = roll_out(ledger.prompts(i for i in ids if i != lesson.id), names)
+    return replace(effect_of(lesson, with_it, without), flat=effect.flat)
 
 
 def _telling(fresh: Sequence[Lesson], before: Board) -> list[str]:

@@ -80,7 +80,10 @@ class Validation:
         return fmean(new[n] - old[n] for n in shared) > -1e-9 if shared else None
 
     def decide(self, result: Candidate, step: int) -> Candidate:
-        """The better of `result` and the student by the valset; every example of it where the budget reaches."""
+        """The better of `result` and the student by the valset, every example of it where the budget reaches.
+
+        Or what was judged on the way and is better than both beyond chance: late lessons rest on few examples.
+        """
         student = self.run.candidates[0]
         if result.index == student.index:
             return student
@@ -101,7 +104,12 @@ class Validation:
         gains = [new[name] - old[name] for name in shared]
         # Where only a part could be seen, as good as the student is not enough: it might be luck.
         needed = -1e-9 if len(shared) == len(self.names) else _error(gains)
-        return result if gains and fmean(gains) > needed else student
+        chosen = result if gains and fmean(gains) > needed else student
+        for earlier in [c for c in self.run.candidates if c.accepted and len(c.valset_scores) == len(self.names)]:
+            now = self.run.candidates[chosen.index].valset_scores
+            gains = [earlier.valset_scores[name] - now[name] for name in now]
+            chosen = earlier if gains and fmean(gains) > _error(gains) else chosen
+        return chosen
 
     def _must_save(self, left: int) -> bool:
         """Whether the budget may not reach for the rest of the valset."""

@@ -80,6 +80,17 @@ def test_a_denial_is_not_the_same_as_what_it_denies():
     assert salient('Say "no clue" in `b`.') == salient('Use "no clue" in `b`.')
 
 
+def test_grounds_and_what_follows_of_them_do_not_change_places():
+    ledger = Ledger({"p": 'When `a` is "red", `b` must be "blue".'})
+    turned = ledger.take_up([Draft("p", 'When `a` is "blue", `b` must be "red".')], 1)[0]
+    assert turned.fate == "trial"
+    again = ledger.take_up([Draft("p", 'Set `b` to "blue" if `a` is "red".')], 1)[0]
+    assert again.note == "the prompt says so already"
+    assert salient('If `t` has "when you can", use "low" as `b`.') == salient(
+        'Use "low" as `b` if "when you can" in `t`.'
+    )
+
+
 @pytest.mark.parametrize(
     ("draft", "reason"),
     [

@@ -7,7 +7,7 @@ from langmem_dspy.optimizers.doubts import doubtful
 from langmem_dspy.optimizers.lessons import Draft, Ledger, Lesson
 from langmem_dspy.optimizers.rollouts import Rollout
 from langmem_dspy.optimizers.trajectories import Step, Trajectory
-from langmem_dspy.optimizers.trials import try_lessons
+from langmem_dspy.optimizers.trials import effect_of, elsewhere, try_lessons
 
 NAMES = ["e1", "e2", "e3"]
 
@@ -119,3 +119,14 @@ def test_lessons_are_doubted_where_the_feedback_still_speaks_of_them():
         ledger.settle(lesson.id, "in force", 0.1, ["e2"])
     board = {name: rolled_out(name, "x", 0.5, "Write capitals, not always.") for name in ("e1", "e2")}
     assert [(lesson.text, name) for lesson, name in doubtful(ledger, board, board)] == [("Write capitals.", "e1")]
+
+
+def test_a_late_lesson_is_seen_where_it_matters_least_too():
+    world = World(lambda lines, name: 0.5 + ("wide" in lines) * (0.3 if name == "e1" else -0.3))
+    ledger = Ledger({"p": "Do."})
+    lesson = ledger.take_up([Draft("p", "wide", evidence=("e1",))], 1)[0]
+    board = world(ledger.prompts(), NAMES)
+    at_first = effect_of(lesson, world(ledger.prompts([lesson.id]), ["e1"]), {"e1": board["e1"]})
+    seen = elsewhere(ledger, at_first, [lesson.id], board, world)
+    assert Helps()(at_first) and not Helps()(seen)
+    assert set(seen.examples) == set(NAMES)

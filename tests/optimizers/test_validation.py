@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from langmem_dspy.errors import BudgetExhausted
+from langmem_dspy.optimizers.acceptance import Verdict
 from langmem_dspy.optimizers.results import RevisedPrompt
 from langmem_dspy.optimizers.rollouts import Rollout
 from langmem_dspy.optimizers.run import Run, Task
@@ -74,3 +75,15 @@ def test_a_share_held_back_is_there_afterwards():
         meter.reserve_call()
     with pytest.raises(BudgetExhausted):
         meter.reserve_call()
+
+
+def test_what_was_better_on_the_way_is_not_lost():
+    index, run = decided([0.2] * 6, [0.9] * 6)
+    assert index == 1
+    run.settle(run.candidates[1], Verdict(True, ""))
+    run.runner.scores["Do it all."] = [0.5] * 6
+    later = run.add(2, [RevisedPrompt("p", "Do it.", "Do it all.")])
+    assert Validation(run).decide(later, 2).index == 1
+    run.runner.scores["Do it so."] = [0.88, 0.9] * 3  # as good, as far as can be told
+    last = run.add(3, [RevisedPrompt("p", "Do it all.", "Do it so.")])
+    assert Validation(run).decide(last, 3).index == last.index

@@ -95,9 +95,10 @@ class Reader:
             return None
         return self.standing([])
 
-    def standing(self, revisions: Sequence[tuple[int, int]]) -> Reader:
-        """Reads what stood at the time that `past` was asked for, after it was; of some `(newest, seq)` another seq."""
-        self._sql.executemany("INSERT OR REPLACE INTO temp.stood VALUES (?, ?)", revisions)
+    def standing(self, told: Sequence[tuple[str, str, int]]) -> Reader:
+        """Reads what stood at the time that `past` was asked for, after it was; of some (path, key) the seq told."""
+        known = [(last.seq, seq) for path, key, seq in told if (last := self.last(path, key)) is not None]
+        self._sql.executemany("INSERT OR REPLACE INTO temp.stood VALUES (?, ?)", known)
         reader = Reader(self._sql, self._until)
         reader._live = HELD.format(live=self._live)
         return reader
@@ -106,8 +107,8 @@ class Reader:
         """(path, key) of all that was ever written at and below `prefix`."""
         return self._sql.execute(
             "SELECT DISTINCT n.path, r.key FROM revisions r JOIN namespaces n ON n.id = r.ns "
-            "WHERE n.path >= ? AND n.path < ?",
-            (prefix, prefix + _AFTER_ALL),
+            "WHERE n.path >= ? AND n.path < ? AND r.seq <= ?",
+            (prefix, prefix + _AFTER_ALL, self._bound),
         ).fetchall()
 
     def totals(self) -> tuple[int, int, int]:

@@ -74,16 +74,11 @@ class LayeredReader(Reader):
         touched = self._above.touched(prefix)
         if known == [None, None] and not touched:
             return None
-        below: list[tuple[int, int]] = []
-        above: list[tuple[int, int]] = []
-        for path, key in touched:
-            stood = stood_at(self.history(path, key), time)
-            for layer, revisions, mine in (
-                (self._below, below, stood <= self._fork.seq),
-                (self._above, above, stood > self._fork.seq),
-            ):
-                if (last := layer.last(path, key)) is not None:
-                    revisions.append((last.seq, stood if mine else NOTHING))
+        return self.standing([(path, key, stood_at(self.history(path, key), time)) for path, key in touched])
+
+    def standing(self, told: Sequence[tuple[str, str, int]]) -> Reader:
+        below = [(path, key, seq if seq <= self._fork.seq else NOTHING) for path, key, seq in told]
+        above = [(path, key, seq if seq > self._fork.seq else NOTHING) for path, key, seq in told]
         reader = LayeredReader(self._below.standing(below), self._above.standing(above), self._fork)
         reader._hidden = set()
         return reader

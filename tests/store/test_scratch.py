@@ -137,8 +137,8 @@ class TestAsOfThen:
     def times(self):
         return {}
 
-    @pytest.fixture
-    def scratch(self, tmp_path, times):
+    @pytest.fixture(params=["one view", "a view of a view"])
+    def scratch(self, request, tmp_path, times):
         """Each key by when it changed: twice below, below and above, above alone; after the fork the store went on."""
         now = [10**9]
 
@@ -162,9 +162,14 @@ class TestAsOfThen:
             scratch.put(ANN, "back", {"content": "back 2"})
             scratch.put(ANN, "mine", {"content": "mine 1"})
             tick("third")
-            scratch.put(ANN, "both", {"content": "both 3"})
-            scratch.put(ANN, "mine", {"content": "mine 2"})
-            yield scratch
+            view = scratch
+            if request.param == "a view of a view":
+                view = scratch.scratch()
+                for key in ("below", "both", "back", "later"):
+                    scratch.put(ANN, key, {"content": f"{key} of the outer view"})
+            view.put(ANN, "both", {"content": "both 3"})
+            view.put(ANN, "mine", {"content": "mine 2"})
+            yield view
 
     @pytest.mark.parametrize("query", [None, "1 2 3"])
     def test_it_is_as_it_was(self, scratch, times, query):

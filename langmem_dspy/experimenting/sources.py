@@ -11,7 +11,8 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-_COUNTED_BY_VERSION = "langmem_dspy"
+_NOT_LOOKED_FOR = {"langmem_dspy", *sys.builtin_module_names}  # counted by their versions
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 def local_sources(file: Path) -> dict[str, Path]:
@@ -19,7 +20,8 @@ def local_sources(file: Path) -> dict[str, Path]:
 
     Imports are read, not run, those inside functions too. A module is looked for beside the file, then where this
     Python imports from apart from its library and installed packages. A folder counts as a whole, since what is
-    imported from it may run the others as scripts. What other code reads by path is not seen: name it in the config.
+    imported from it may run the others as scripts; so does the package of a file that imports from it relatively.
+    What other code reads by path is not seen: name it in the config.
     {} where there is no such file, as for an experiment in a notebook.
     """
     file = file.absolute()
@@ -27,13 +29,15 @@ def local_sources(file: Path) -> dict[str, Path]:
         return {}
     roots = [file.parent, *_folders_of_own_code()]
     found = {file.name: file}
-    waiting, looked_up = [file], {_COUNTED_BY_VERSION, *sys.builtin_module_names}
+    waiting, looked_up = [file], set[tuple[str, Path | None]]()
     while waiting:
-        for name in _imported(waiting.pop()):
-            if name in looked_up:
+        for name, root in _imported(waiting.pop()):
+            if (name, root) in looked_up or name in _NOT_LOOKED_FOR:
                 continue
-            looked_up.add(name)
-            fresh = {known: path for known, path in _files_of(name, roots).items() if path not in found.values()}
+            looked_up.add((name, root))
+            files = _files_of(name, roots if root is None else [root])
+            counted = set(found.values())
+            fresh = {known: path for known, path in files.items() if path not in counted}
             found |= fresh
             waiting += fresh.values()
     return found
@@ -61,17 +65,30 @@ def digest_of(sources: Mapping[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def _imported(file: Path) -> Iterator[str]:
-    """The first part of the name of every module that a file imports from elsewhere than its own folder's package."""
+def _imported(file: Path) -> Iterator[tuple[str, Path | None]]:
+    """The first part of the name of every module that a file imports, and where it lies where that is known."""
     try:
         tree = ast.parse(file.read_bytes(), filename=str(file))
     except SyntaxError:  # a file of a folder that nothing imports; its content counts all the same
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            yield from ((alias.name.partition(".")[0], None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level < len(file.parents):
+            names = [node.module.partition(".")[0]] if node.module else [alias.name for alias in node.names]
+            root = file.parents[node.level - 1] if node.level else None
+            yield from [_whole_package(root)] if root and _is_package(root) else ((name, root) for name in names)
+
+
+def _whole_package(folder: Path) -> tuple[str, Path]:
+    """The outermost package that a folder is of, and where that lies."""
+    while _is_package(folder.parent):
+        folder = folder.parent
+    return folder.name, folder.parent
+
+
+def _is_package(folder: Path) -> bool:
+    return (folder / "__init__.py").is_file()
 
 
 def _files_of(name: str, roots: list[Path]) -> dict[str, Path]:
@@ -97,4 +114,6 @@ def _folders_of_own_code() -> list[Path]:
     paths = sysconfig.get_paths()
     theirs = [Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     folders = [Path(entry).absolute() for entry in sys.path if Path(entry).is_dir()]
-    return [folder for folder in folders if not any(folder.is_relative_to(path) for path in theirs)]
+    # Those of the user and of the system, which a virtual environment may show too, are known by their names alone.
+    own = [folder for folder in folders if _INSTALLED.isdisjoint(folder.parts)]
+    return [folder for folder in own if not any(folder.is_relative_to(path) for path in theirs)]

@@ -221,3 +221,25 @@ def test_modules_that_import_each_other_and_files_that_do_not_parse_are_read_onc
         (tmp_path / name).write_text(text)
     assert list(local_sources(tmp_path / "a.py")) == ["a.py", "b.py", "tools/c.py"]
     assert digest_of({"x": tmp_path / "a.py"}) != digest_of({"y": tmp_path / "a.py"})
+
+
+def test_code_of_the_experiments_own_package_counts_where_it_is_imported_relatively(tmp_path):
+    package = tmp_path / "mine" / "measures"
+    package.mkdir(parents=True)
+    for name, text in {"__init__.py": "", "measures/a.py": "from ..shared import x", "shared.py": "x = 1"}.items():
+        (tmp_path / "mine" / name).write_text(text)
+    assert list(local_sources(package / "a.py")) == ["a.py", "mine/__init__.py", "mine/shared.py"]
+    (package / "a.py").write_text("try:\n    from . import b\nexcept ImportError:\n    import b\n")
+    for beside in ("b.py", "c.py"):
+        (package / beside).write_text("x = 1")
+    assert list(local_sources(package / "a.py")) == ["a.py", "b.py"]  # the folder is no package
+
+
+@pytest.mark.parametrize("installed", ["lib/python3/dist-packages", ".local/lib/python3.11/site-packages"])
+def test_packages_installed_for_the_user_or_the_system_are_no_code_of_the_experiment(tmp_path, monkeypatch, installed):
+    folder = tmp_path / installed
+    (folder / "a_library").mkdir(parents=True)
+    (folder / "a_library" / "__init__.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(folder)
+    (tmp_path / "a.py").write_text("import a_library")
+    assert list(local_sources(tmp_path / "a.py")) == ["a.py"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -74,7 +74,7 @@ class Running(Generic[C]):
             self._say(f"{len(known)} of {len(self.tasks)} cells were finished before, {how}.")
         found: list[Found] = []
         with (
-            if_it_ends_early(lambda: self._kept_of(found)),
+            if_it_ends_early(lambda: self._kept_of({*known, *(cell.key for cell in found)}, fresh=fresh)),
             Logged(self) if self.track else _untracked() as log,
             comparison_progress(self.console, self.plan.size) as show,
         ):
@@ -138,9 +138,9 @@ class Running(Generic[C]):
         variants = ", ".join(self.plan.variants)
         self._say(f"{self.experiment.name}: {len(self.tasks)} cells; {variants}; baseline {self.experiment.baseline}")
 
-    def _kept_of(self, found: Sequence[Found]) -> str:
-        whole = len(self.tasks)
-        return f"{len(found)} of {whole} cells are finished and kept; the same command goes on with the rest."
+    def _kept_of(self, keys: Set[str], *, fresh: bool) -> str:
+        how = "the same command without --fresh" if fresh else "the same command"
+        return f"{len(keys)} of {len(self.tasks)} cells are finished and kept; {how} goes on with the rest."
 
     def _figures(self, cell: Found) -> str:
         score = cell.row.get(self.experiment.score)

@@ -14,6 +14,7 @@ import pytest
 
 from langmem_dspy.errors import EvaluationError, InputError
 from langmem_dspy.experimenting.ending import ending_in_one_line, if_it_ends_early
+from langmem_dspy.experimenting.loading import load_experiment
 
 SLOW = '''"""Is it slow?"""
 
@@ -105,3 +106,21 @@ def test_logging_and_signals_are_left_as_they_were():
         pass
     assert (signal.getsignal(signal.SIGINT), logging.getLogger("dspy").level) == before
     assert not logging.getLogger("dspy.utils.parallelizer").filters
+
+
+@pytest.mark.parametrize(
+    ("fresh", "said"),
+    [
+        (False, "3 of 4 cells are finished and kept; the same command goes on with the rest."),
+        (True, "1 of 4 cells are finished and kept; the same command without --fresh goes on with the rest."),
+    ],
+)
+def test_cells_that_were_finished_before_are_kept_too(toy_file, fresh, said):
+    stop = '    if Path("stop").exists() and cell.variant == "big":\n        raise KeyboardInterrupt\n    calls = Path'
+    toy_file.write_text(toy_file.read_text().replace("    calls = Path", stop))
+    toy = load_experiment(toy_file)
+    toy.run(toy.config(), seeds=1, track=False)
+    toy_file.with_name("stop").touch()
+    with pytest.raises(KeyboardInterrupt) as ended:
+        toy.run(toy.config(), vary=["seed=1,0"], track=False, fresh=fresh)
+    assert ended.value.__notes__ == [said]

@@ -115,6 +115,25 @@ def test_a_narrower_lesson_that_shows_no_effect_beside_the_wide_one_takes_its_pl
     assert fates(search)[WIDE] == ("replaced" if rounds else "in force")
 
 
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_after_the_first_round_a_lesson_that_others_need_more_is_not_dropped(search, rounds):
+    search.rounds, search.dry = rounds, 1
+    search.proposer.forward = lambda prompt, trajectories: dspy.Prediction(prompt=prompt["prompt"])
+    search.ledger.settle(0, "in force", 1.0, ("old 1", "old 2"))
+    search._doubted(2, NAMES, {"plain 1": search.board["plain 1"]})
+    assert fates(search)[WIDE] == ("in force" if rounds else "dropped")
+
+
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_after_the_first_round_a_lesson_has_to_help_where_it_was_not_asked_for_too(search, rounds):
+    search.rounds = rounds
+    search.ledger.settle(0, "dropped", 0.0, ())
+    search.board = rolled_out(search.ledger.prompts(), ("old 1", "plain 1", "plain 2"))
+    fresh = search.ledger.take_up([Draft("greet", WIDE, evidence=("old 1",))], 2)
+    _, verdict = search._tried(2, fresh, NAMES, {"old 1": search.board["old 1"]}, {})
+    assert verdict.accepted == (rounds == 0)
+
+
 def ledger_with(*texts):
     ledger = Ledger({"greet": "Greet.", "bill": "Write the bill."})
     for lesson in ledger.take_up([Draft("greet", text) for text in texts], 1):

@@ -75,3 +75,47 @@ def test_a_gone_complaint_may_cost_score_in_the_first_round_alone(search):
     search.rounds = 1
     assert not search._is_kept(effect(-0.1))
     assert search._is_kept(effect(0.0)) and search._is_kept(effect(0.1))
+
+
+class Remembers:
+    """Stands in for the runner: earlier runs of every example, in which this was said."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def remembered(self, name):
+        return [Rollout(name, Trajectory(name, feedback=self.said, score=0.2), score=0.2)]
+
+
+class Hears(dspy.Module):
+    """A proposer that changes nothing, and notes what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+
+    def forward(self, prompt, trajectories):
+        self.shown += [trajectory.feedback for trajectory in trajectories]
+        return dspy.Prediction(prompt=prompt["prompt"])
+
+
+def heard(search, **state):
+    """What a step drafts and shows its proposer, with one example failing."""
+    search.proposer, search.run.runner = Hears(), Remembers("Be kind.")
+    for name, value in state.items():
+        setattr(search, name, value)
+    lesson = search.ledger.take_up([Draft("p", "Quote the order number.")], 1)[0]
+    search.ledger.settle(lesson.id, "idle", 0.0, ("e0",))
+    failing = {"e1": Rollout("e1", Trajectory("e1", feedback="Quote the order number.", score=0.5), score=0.5)}
+    drafts, _ = search._drafts(2, failing, 6)
+    return [draft.text for draft in drafts], search.proposer.shown
+
+
+@pytest.mark.parametrize(("rounds", "drafts"), [(0, []), (1, ["Quote the order number."])])
+def test_lessons_set_aside_are_heard_again_after_the_first_round(search, rounds, drafts):
+    assert heard(search, rounds=rounds)[0] == drafts
+
+
+@pytest.mark.parametrize(("dry", "earlier"), [(0, []), (1, ["Be kind."])])
+def test_earlier_complaints_are_shown_again_where_a_round_taught_nothing(search, dry, earlier):
+    assert heard(search, rounds=1, dry=dry)[1] == ["Quote the order number.", *earlier]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from langmem_dspy.cli.loading import text_of
 from langmem_dspy.errors import InputError, MessagesError
 from langmem_dspy.memories.bulk_extraction import Conversation
 from langmem_dspy.messages import ROLES, Message, is_message, read_messages
@@ -62,10 +63,7 @@ def read_conversations(files: Iterable[Path], variables: Iterable[str] = ()) -> 
 
 def _rows(file: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """The name of each row, and what reads it."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not text in UTF-8: {error}; convert it first") from None
+    text = text_of(file)
     kind = file.suffix.lower()
     if kind in (".jsonl", ".ndjson"):
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import inspect
+import io
 import json
 import random
 import sys
@@ -60,6 +61,15 @@ def load_examples(path: Path, program: dspy.Module, inputs: str | None) -> list[
     return [dspy.Example(**row).with_inputs(*named) for row in rows]
 
 
+def text_of(file: Path, *, newline: str | None = None) -> str:
+    """What a file says; `newline` as for `open`. Raises `InputError` where it is no text in UTF-8."""
+    try:
+        with file.open(encoding="utf-8-sig", newline=newline) as opened:
+            return opened.read()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not text in UTF-8: {error}; convert it first") from None
+
+
 def json_object(text: str, what: str) -> dict[str, Any]:
     """The object that a text is in JSON. Raises `InputError` saying what of it is none."""
     try:
@@ -72,15 +82,14 @@ def json_object(text: str, what: str) -> dict[str, Any]:
 
 
 def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        yield json_object(line, f"{path}, line {number},")
+    for number, line in enumerate(text_of(path).split("\n"), 1):
+        if line.strip():
+            yield json_object(line, f"{path}, line {number},")
 
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    text = io.StringIO(text_of(path, newline=""), newline="")
+    yield from csv.DictReader(text, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
 
 
 def _parameters(program: dspy.Module, row: dict[str, Any]) -> list[str]:

@@ -155,6 +155,6 @@ def _optimizer(
 
 
 def _read_guidance(path: Path | None) -> dict[str, Any] | None:
-    from langmem_dspy.cli.loading import json_object
+    from langmem_dspy.cli.loading import json_object, text_of
 
-    return None if path is None else json_object(path.read_text(encoding="utf-8"), str(path))
+    return None if path is None else json_object(text_of(path), str(path))

@@ -10,6 +10,8 @@ from pathlib import Path
 import dspy
 import pytest
 
+from langmem_dspy.cli.loading import load_examples
+
 PROGRAM = """
 import dspy
 
@@ -26,6 +28,7 @@ def metric(gold, pred, trace=None):
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(PROGRAM)
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "latin.json").write_bytes('{"route": "Zürich"}'.encode("latin-1"))
     words = [("refund", "billing"), ("crash", "bugs")]
     rows = [{"ticket": f"Case {i}: my {w}", "queue": q, "word": w} for i, (w, q) in enumerate(words * 6)]
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -57,12 +60,31 @@ def test_a_program_is_improved_saved_and_loads_again(folder: Path) -> None:
             ["mine:route", "--data", "train.jsonl", "--metric", "mine:metric", "--guidance", "list.json"],
             "list.json is no JSON object",
         ),
+        (
+            ["mine:route", "--data", "train.jsonl", "--metric", "mine:metric", "--guidance", "latin.json"],
+            "latin.json is not text in UTF-8",
+        ),
+        (["mine:route", "--data", "latin.json", "--metric", "mine:metric"], "latin.json is not text in UTF-8"),
     ],
 )
 def test_a_slip_is_told_in_one_line(folder: Path, arguments: list[str], said: str) -> None:
     ran = command(folder, "optimize", *arguments, "--no-track")
     assert ran.returncode == 1 and said in " ".join(ran.stderr.split())
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("rows.jsonl", '{"ticket": "first\u2028second", "queue": "a"}\r\n\r\n{"ticket": "third", "queue": "b"}\r\n'),
+        ("rows.csv", 'ticket,queue\r\n"first\u2028second",a\r\nthird,b\r\n'),
+    ],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_rows_end_where_lines_of_the_file_do_and_begin_behind_its_mark(tmp_path, name, text, mark) -> None:
+    (tmp_path / name).write_bytes((mark + text).encode())
+    found = load_examples(tmp_path / name, dspy.Predict("ticket -> queue"), None)
+    assert [(row.ticket, row.queue) for row in found] == [("first\u2028second", "a"), ("third", "b")]
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,11 @@ class Index:
         if anew or status.seq < known.seq or status.seq - known.seq > _TOO_MANY_CHANGES:
             self._shards, self._width = {}, self.vectors.width
         elif status.seq > known.seq and self._shards:
-            self._apply(reader, known.seq)
+            try:
+                self._apply(reader, known.seq)
+            except BaseException:
+                self._shards = {}  # they hold a part of it, and would be given that again
+                raise
         if status.seq != known.seq or anew:
             self._roots.clear()
         self._status = status
@@ -154,7 +158,6 @@ class Index:
         shard, stamp = found
         if self._status.seq - stamp.seq > max(1000, shard.size):
             return None  # reading it anew is as quick
-        self._shards[path] = shard
         others, self._shards = self._shards, {path: shard}
         try:
             self._apply(reader, stamp.seq)
@@ -173,6 +176,8 @@ class Index:
     def _build(self, shard: Shard, should_stop: Callable[[], bool]) -> None:
         try:
             with self.lock:
+                if self._shards.get(shard.path) is not shard:
+                    return  # read anew meanwhile: this one is not followed any more
                 assert shard.vectors is not None  # `_due` saw them
                 vectors, size, status = shard.vectors.fork(), shard.size, self._status
             quantized = build(vectors, size, should_stop)

@@ -92,20 +92,21 @@ class Shard:
             return
         words = {seq: (path, terms, provenance) for seq, path, terms, provenance in reader.words(self.path)}
         ordered = [words.get(seq, ("", b"", None)) for seq in self.ids.array.tolist()]
-        self.postings, self.context = Postings(terms for _, terms, _ in ordered), Context()
+        context = Context()
         for path, _, provenance in ordered:
-            self.context.append(path, provenance)
+            context.append(path, provenance)
+        self.postings, self.context = Postings(terms for _, terms, _ in ordered), context
 
     def known_words(self) -> tuple[Postings, Context] | None:
         """The postings and the threads in memory or in a snapshot; None where they must be read from the database."""
         if self.saved_words is not None:
-            saved, self.saved_words = self.saved_words(), None
-            added, self._added_words = self._added_words, []
-            if saved is not None:
+            if (saved := self.saved_words()) is not None:
+                postings, context = saved
+                for path, terms, provenance in self._added_words:
+                    postings.append(terms)
+                    context.append(path, provenance)
                 self.postings, self.context = saved
-                for path, terms, provenance in added:
-                    self.postings.append(terms)
-                    self.context.append(path, provenance)
+            self.saved_words, self._added_words = None, []
         return None if self.postings is None or self.context is None else (self.postings, self.context)
 
     def need_fields(self, filter: Group | None, reader: Reader) -> None:

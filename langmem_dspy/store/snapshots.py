@@ -210,8 +210,9 @@ def _write_codes(target: Path, shard: Shard, quantized: Quantized, stamp: Stamp)
     _write_index(index, quantized.index)
     times = [shard.valid_from, shard.valid_to] if shard.timed else []
     columns = [shard.ids, shard.alive, shard.has_vector, *times]
-    more = shard.more.all().tobytes() if shard.more is not None else b""
-    parts = [shard.owners.array.tobytes(), more, *(column.array[:n].tobytes() for column in columns)]
+    owned = np.flatnonzero(shard.owners.array < n)  # slots may have been added since the quantizing began
+    more = shard.more.take(owned).tobytes() if shard.more is not None else b""
+    parts = [shard.owners.array[owned].tobytes(), more, *(column.array[:n].tobytes() for column in columns)]
     fine = target.with_suffix(".fine").stat().st_size
     write_parts(target, {"stamp": asdict(stamp), "index": checksum(index), "fine": fine}, parts)
 

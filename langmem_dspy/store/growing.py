@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 _FIRST, _BLOCK = 16, 8192
 _AT_ONCE = 8192
-_NARROW = 16
 
 
 class Column:
@@ -103,7 +101,9 @@ class Blocks:
             lo, hi = max(start, first), min(self.size, first + len(block))
             for at in range(lo, hi, _AT_ONCE):  # not more, or a whole file would be read into memory
                 end = min(hi, at + _AT_ONCE)
-                _dots(out[at - start : end - start], block[at - first : end - first], query)
+                # A dot product for each row: of equal vectors it is equal wherever they stand, where a matrix product
+                # may add up its last rows in another order, and ties would be broken by noise.
+                np.vecdot(block[at - first : end - first], query, out=out[at - start : end - start])
         return out
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -142,20 +142,3 @@ class Blocks:
         self._blocks.append(np.empty((rows, self.width), np.float32))
         self._starts.append(self.size)
         self._full = self.size + rows
-
-
-def _dots(out: NDArray[np.float32], rows: NDArray[np.float32], query: NDArray[np.float32]) -> None:
-    # Equal vectors must have equal products wherever they stand, or ties are broken by noise. FAISS's kernel is so for
-    # all but a few narrow widths that it treats four rows at a time.
-    if len(query) < _NARROW:
-        np.sum(rows * query, axis=1, out=out)
-    else:
-        dots, pointer = _kernel()
-        dots(pointer(out), pointer(query), pointer(rows), len(query), len(rows))
-
-
-@cache  # what an import inside of a function costs each time is a tenth of a thousand products
-def _kernel() -> tuple[Any, Any]:
-    import faiss
-
-    return faiss.fvec_inner_products_ny, faiss.swig_ptr  # type: ignore[attr-defined]

@@ -289,8 +289,10 @@ def _extensions(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_place(key: str, value: Any) -> bool:
+    if value is None:  # not set: most settings of an LM, and nothing to ask for
+        return True
     try:
         request_from_openai_chat({"model": "any", "messages": [{"role": "user", "content": "any"}], key: value})
     except (LM15Error, TypeError, ValueError):
-        return value is None
+        return False
     return True

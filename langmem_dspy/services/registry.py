@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from langmem_dspy.records import Store
@@ -31,7 +32,7 @@ class Graph:
     output_schema: Mapping[str, Any] = field(default_factory=dict)
     config_schema: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def assistant_id(self) -> str:
         return str(uuid.uuid5(_NAMES, self.name))
 

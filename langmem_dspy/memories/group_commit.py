@@ -28,11 +28,15 @@ class GroupCommit:
             return self._store.batch(write.ops)
         with self._guard:
             self._waiting.append(write)
-            waits, self._committing = self._committing, True
-        if waits:
+            if not self._committing:
+                self._hand_over()
+        try:
             write.woken.wait()
-        if not write.ended:
-            self._commit()
+            if not write.ended:
+                self._commit()
+        except BaseException:  # an interrupt, which is that of this thread alone
+            self._leave(write)
+            raise
         return write.result()
 
     def __getattr__(self, name: str) -> Any:
@@ -49,17 +53,30 @@ class GroupCommit:
             group, self._waiting = self._waiting, []
         try:
             self._write(group)
-        except BaseException:  # an interrupt, which is that of this thread alone
+        except BaseException:
             for write in group:
                 if not write.ended:
                     write.end(error=StoreError("the write was interrupted before it was made; make it again"))
             raise
         finally:
             with self._guard:
-                self._committing = bool(self._waiting)
-                following = self._waiting[:1]
-            for write in [*following, *group]:  # the disk is the slowest of all, so it goes on first
+                self._hand_over()  # first, for the disk is the slowest of all
+            for write in group:
                 write.woken.set()
+
+    def _hand_over(self) -> None:
+        """Let the first of those who wait commit, if any do. Hold the guard."""
+        self._committing = bool(self._waiting)
+        for write in self._waiting[:1]:
+            write.woken.set()
+
+    def _leave(self, write: _Write) -> None:
+        """Wait no more, and let another commit where it was this one's turn."""
+        with self._guard:
+            if write in self._waiting:
+                self._waiting.remove(write)
+                if write.woken.is_set():
+                    self._hand_over()
 
     def _write(self, group: Sequence[_Write]) -> None:
         try:

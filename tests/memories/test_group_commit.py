@@ -1,8 +1,10 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
+import langmem_dspy.memories.group_commit as group_commit
 from langmem_dspy.errors import ConflictError
 from langmem_dspy.memories.group_commit import GroupCommit
 from langmem_dspy.records import GetOp, PutOp
@@ -106,6 +108,41 @@ def test_whoever_is_interrupted_while_committing_for_others_does_not_let_them_th
     assert sorted(type(error).__name__ for error in errors) == ["KeyboardInterrupt", "StoreError", "StoreError"]
     assert store.stats()["items"] == 1
     assert together.batch([put(9)]) == [None]
+
+
+class Interrupted(threading.Event):
+    """Whoever waits for it is interrupted, once it is their turn or before."""
+
+    def __init__(self, before):
+        super().__init__()
+        self.before, self.waiting, self.go_on = before, threading.Event(), threading.Event()
+
+    def wait(self, timeout=None):
+        self.waiting.set()
+        (self.go_on.wait if self.before else super().wait)(10)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_whoever_is_interrupted_while_waiting_keeps_no_other_from_writing(store, pool, monkeypatch, before):
+    slow, interrupted = SlowStore(store), Interrupted(before)
+    together = GroupCommit(slow)
+    first = pool.submit(together.batch, [put(0)])
+    slow.began.wait(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(group_commit, "threading", SimpleNamespace(Event=lambda: interrupted))
+        second = pool.submit(together.batch, [put(1)])
+        interrupted.waiting.wait(10)
+    third = pool.submit(together.batch, [put(2)])
+    while len(together._waiting) < 2:
+        pass
+    if before:
+        interrupted.go_on.set()
+        assert isinstance(second.exception(10), KeyboardInterrupt)
+    slow.go_on.set()
+    assert isinstance(second.exception(10), KeyboardInterrupt)
+    assert first.result(10) == third.result(10) == together.batch([put(3)]) == [None]
+    assert store.get(NS, "key 1") is None and store.stats()["items"] == 3
 
 
 def test_many_writers_with_many_writes_all_end(store, pool):

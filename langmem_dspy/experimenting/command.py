@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _QUESTION = Group("What is measured", sort_key=1)
 _RUNNING = Group("Running it", sort_key=2)
+_KEPT = re.compile(r"\s|[-*+] |\d+[.)] ")
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,6 @@ def _help(experiment: Experiment[Any]) -> str:
 
 
 def _refolded(text: str) -> str:
-    """Paragraphs in a line each, for a terminal to fold; those of commands, which are indented, as they are."""
+    """Paragraphs in a line each, for a terminal to fold; lists, and commands, which are indented, as they are."""
     paragraphs = (paragraph.splitlines() for paragraph in text.split("\n\n"))
-    return "\n\n".join(("\n" if any(x[:1] == " " for x in lines) else " ").join(lines) for lines in paragraphs)
+    return "\n\n".join(("\n" if any(map(_KEPT.match, lines)) else " ").join(lines) for lines in paragraphs)

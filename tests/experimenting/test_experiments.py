@@ -161,6 +161,14 @@ def test_the_command_line_ends_with_the_error_as_it_stands(toy_file, capsys):
     assert "InputError: Config has no field 'size[/red]'" in capsys.readouterr().err
 
 
+def test_help_folds_paragraphs_and_leaves_lists_and_commands_as_they_are(toy_file, capsys):
+    parts = ("Two lines\nof one thought.", "- one\n- two", "1. first\n2. second", "    run toy.py\n    sweep toy.py")
+    toy_file.write_text(toy_file.read_text().replace("Does the toy grow?", "\n\n".join(parts)))
+    load_experiment(toy_file).main(["--help"])
+    said = capsys.readouterr().out
+    assert "Two lines of one thought." in said and all(part in said for part in parts[1:])
+
+
 def test_a_file_without_an_experiment_is_refused(tmp_path):
     (tmp_path / "empty.py").write_text("x = 1")
     with pytest.raises(InputError, match="0 experiments"):

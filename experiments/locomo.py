@@ -47,7 +47,7 @@ def read(file: Path) -> tuple[Conversation, ...]:
     """The conversations, each with those of its questions whose evidence is known. Raises `InputError`."""
     try:
         return tuple(_conversation(sample) for sample in json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{file} is not LoCoMo's JSON, a list of conversations with their questions: {error}"
         ) from None

@@ -92,7 +92,8 @@ def test_answers_are_scored_as_locomo_does(tmp_path):
 
 
 def test_a_file_that_is_not_locomos_is_told(tmp_path):
-    for text in ("{}\n{}", '[{"talks": []}]', "[1]"):
+    no_turn = '[{"conversation": {"session_1": ["Hello"], "session_1_date_time": "1 May"}, "qa": []}]'
+    for text in ("{}\n{}", '[{"talks": []}]', "[1]", no_turn):
         (tmp_path / "talks.json").write_text(text)
         with pytest.raises(InputError, match=r"talks\.json is not LoCoMo's JSON"):
             run("memory_recall", variants=["lexical"], data=tmp_path / "talks.json")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -60,18 +61,19 @@ class Snapshots:
         """Write the first `quantized.size` slots of a shard, dead ones marked; its vectors and fine codes, in files."""
         assert shard.vectors is not None  # only shards with vectors are quantized
         self.folder.mkdir(exist_ok=True)
-        name, n = f"{_prefix(stamp.path, stamp.generation)}{stamp.seq:020}", quantized.size
+        # By a name of its own: another process may save this state too, in other slots.
+        name, n = f"{_prefix(stamp.path, stamp.generation)}{stamp.seq:020}-{secrets.token_hex(4)}", quantized.size
         vectors = self.folder / f"{name}.vectors"
         _write_vectors(vectors, shard.vectors, n)
         if (words := shard.known_words()) is not None:
             _write_words(self.folder / f"{name}.words", *words, n)
-        # The codes come last: where they are, the others are whole.
-        _write_codes(self.folder / f"{name}.codes", shard, quantized, stamp)
-        sync_folder(self.folder)
-        self._remove_older(stamp, name)
         try:
+            # The codes come last: where they are, the others are whole.
+            _write_codes(self.folder / f"{name}.codes", shard, quantized, stamp)
+            sync_folder(self.folder)
+            self._remove_older(stamp, name)
             return FileRows(vectors, n, stamp.width), _mapped_index(vectors.with_suffix(".fine"))
-        except OSError:
+        except FileNotFoundError:
             # Another process has saved a newer state meanwhile, and removed these as an older one's.
             (self.folder / f"{name}.codes").unlink(missing_ok=True)
             return None

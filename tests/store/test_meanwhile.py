@@ -5,7 +5,7 @@ import pytest
 
 import langmem_dspy.store.index as index_module
 from langmem_dspy.records import PutOp
-from langmem_dspy.store import FaissStore, quantized
+from langmem_dspy.store import FaissStore, quantized, snapshots
 from langmem_dspy.store.background import Background
 from langmem_dspy.store.shard import Shard
 
@@ -64,6 +64,37 @@ def test_a_shard_that_was_read_anew_before_its_quantizing_began_is_not_saved(tmp
         late[0](lambda: False)
     with FaissStore(tmp_path / "s", embedder=embedder) as store:
         assert [found(store, i) for i in (3, 905)] == ["k3", "k905"]
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_shard_that_another_saves_at_the_same_time_is_right_in_both_and_after_reopening(
+    tmp_path, small_limits, monkeypatch, caplog, newer
+):
+    real = snapshots._write_codes
+    with FaissStore(tmp_path / "s", embedder=embedder) as one, FaissStore(tmp_path / "s", embedder=embedder) as other:
+        monkeypatch.setattr(Background, "start", lambda *_: None)
+        one.batch([put(i) for i in range(900)])
+        found(one, 3)
+        one.batch([put(i) for i in range(200)])  # which die in one of the two, and are not there in the other
+        monkeypatch.undo()
+        monkeypatch.setattr(quantized, "EXACT_UP_TO", 500)
+
+        def write_codes(*args):
+            monkeypatch.setattr(snapshots, "_write_codes", real)
+            if newer:
+                other.batch([put(900)])
+            found(other, 3)
+            other.wait()
+            real(*args)
+
+        monkeypatch.setattr(snapshots, "_write_codes", write_codes)
+        found(one, 3)
+        one.wait()
+        with FaissStore(tmp_path / "s", embedder=embedder) as again:
+            for store in (one, other, again):
+                assert [found(store, i) for i in (3, 250, 899)] == ["k3", "k250", "k899"]
+                assert store.stats()["in_memory"]["quantized"] and not store.check()
+    assert "failed" not in caplog.text
 
 
 @pytest.mark.parametrize("folder", [True, False])

@@ -169,8 +169,8 @@ class Reader:
         for row in rows:
             if row.ttl is not None:
                 expires = self._sql.execute(
-                    "SELECT expires FROM heads WHERE ns = (SELECT id FROM namespaces WHERE path = ?) AND key = ?",
-                    (row.path, row.key),
+                    f"SELECT expires FROM heads WHERE ns = ({_NS}) AND key = ? AND seq = ?",
+                    (row.path, row.key, row.seq),
                 ).fetchone()
                 if expires is not None and expires[0] is not None:
                     found[row.seq] = expires[0]

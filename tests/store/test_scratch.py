@@ -60,6 +60,15 @@ def test_what_the_store_does_later_is_not_seen(store):
     assert scratch.get(ANN, "k1").version == 2 and store.get(ANN, "k1").value["content"] == "changed"
 
 
+def test_a_ttl_that_the_store_gives_later_is_not_seen(store):
+    store.put(ANN, "k1", {"content": "for an hour"}, ttl=60)
+    scratch = store.scratch()
+    assert scratch.get(ANN, "k1").expires_at == store.get(ANN, "k1").expires_at
+    store.put(ANN, "k1", {"content": "for ten"}, ttl=600)
+    later = store.get(ANN, "k1").expires_at
+    assert later not in {scratch.get(ANN, "k1").expires_at, scratch.search(ANN, query="an hour")[0].expires_at}
+
+
 def test_two_views_do_not_see_each_other(store):
     one, two = store.scratch(), store.scratch()
     one.put(ANN, "k", {"content": "one"})

@@ -125,9 +125,6 @@ class Blocks:
         forked._full = self.size
         return forked
 
-    def all(self) -> NDArray[np.float32]:
-        return self.take(np.arange(self.size))
-
     def _grow(self) -> None:
         # Double while small, so that a namespace of ten items does not cost a block.
         last = len(self._blocks[-1]) if self._blocks else 0

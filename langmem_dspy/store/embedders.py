@@ -155,7 +155,7 @@ _WIDTH = 384
 _TRIPLES = 0.6  # the share of a word's weight that its letter triples carry
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4096)  # half a KB each
 def _features(term: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     padded = f"<{term}>"
     triples = [f"#{padded[i : i + 3]}" for i in range(len(padded) - 2)]

@@ -20,7 +20,7 @@ from langmem_dspy.store.reader import Status
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_REMEMBERED = 4096
+_REMEMBERED = 512  # texts; what is stored is found in the database as well
 _SAME = 0.999  # the cosine from which on two vectors of one text are the same embedder's
 _UNIT = 1e-5  # how far the square of a unit vector in float32 may be from 1
 _RE_EMBEDDED = "the store was re-embedded by another process since it was opened; open it again with that embedder"

@@ -61,8 +61,9 @@ class Snapshots:
         """Write the first `quantized.size` slots of a shard, dead ones marked; its vectors and fine codes, in files."""
         assert shard.vectors is not None  # only shards with vectors are quantized
         self.folder.mkdir(exist_ok=True)
-        # By a name of its own: another process may save this state too, in other slots.
-        name, n = f"{_prefix(stamp.path, stamp.generation)}{stamp.seq:020}-{secrets.token_hex(4)}", quantized.size
+        # By a name of its own: another process may save this state too, in other slots. Later ones come after it.
+        own = f"{time.time_ns():020}-{secrets.token_hex(4)}"
+        name, n = f"{_prefix(stamp.path, stamp.generation)}{stamp.seq:020}-{own}", quantized.size
         vectors = self.folder / f"{name}.vectors"
         _write_vectors(vectors, shard.vectors, n)
         if (words := shard.known_words()) is not None:

@@ -166,17 +166,20 @@ def test_killed_in_the_middle_of_a_wait_the_clients_own_retry_gets_the_result(tm
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    result = []
+    result, accepted = [], threading.Event()
 
     def wait():
         with warnings.catch_warnings(), get_sync_client(url=f"http://127.0.0.1:{port}") as client:
             warnings.simplefilter("ignore")  # the client says that it tries again
-            result.append(client.runs.wait(None, "extract_memories", input={"messages": TALK}))
+            talk = {"messages": TALK}
+            result.append(
+                client.runs.wait(None, "extract_memories", input=talk, on_run_created=lambda _: accepted.set())
+            )
 
     waiting = threading.Thread(target=wait, daemon=True)
     with process(port, tmp_path / "store", endpoint):
         waiting.start()
-        assert slow.asked.wait(20)
+        assert slow.asked.wait(20) and accepted.wait(20)  # the model may be asked before the client knows of the run
     slow.go_on.set()
     with process(port, tmp_path / "store", endpoint):
         waiting.join(30)

@@ -126,7 +126,8 @@ class Outcome:
     def _table(self, only: Sequence[str] = ()) -> list[list[str]]:
         lines = self.summary()
         varied = list(lines[0].varied) if lines else []
-        columns = [n for n in dict.fromkeys(n for line in lines for n in line.figures) if not only or n in only]
+        names = dict.fromkeys(name for line in lines for name in line.figures if name not in varied)
+        columns = [name for name in names if not only or name in only]
         score = self.experiment.score
         gains = any(line.gain is not None for line in lines)
         head = [

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -68,7 +68,7 @@ class Running(Generic[C]):
     def run(self, *, fresh: bool = False) -> Outcome:
         """Every cell of the plan, measured now or read back."""
         self._announce()
-        known = {} if fresh else {task.key: read for task in self.tasks if (read := self.kept.read(task.key))}
+        known = {} if fresh else {task.key: read for task in self.tasks if (read := self._kept(task))}
         if known:
             how = "with the same code, config and data; --fresh measures them again"
             self._say(f"{len(known)} of {len(self.tasks)} cells were finished before, {how}.")
@@ -116,6 +116,11 @@ class Running(Generic[C]):
             seconds=seconds,
             at=time.time(),
         )
+
+    def _kept(self, task: Task[C]) -> Found | None:
+        """The finished cell, as one of this plan: it may have been measured where other fields varied, or none."""
+        found = self.kept.read(task.key)
+        return None if found is None else replace(found, varied=dict(task.varied))
 
     def _measured(self, task: Task[C]) -> Found:
         found = self.measure(task)

@@ -100,6 +100,15 @@ def test_a_sweep_measures_the_grid_and_names_what_varied(toy_file):
     assert outcome.cells[-1].config["models"]["profile"] == "strong"
 
 
+def test_a_sweep_takes_up_cells_that_were_finished_alone(toy_file):
+    untracked(toy_file)  # of size 2
+    outcome = untracked(toy_file, vary=["size=1..2"])
+    assert len(measured()) == 4 + 4
+    assert [cell.varied["size"] for cell in outcome.cells] == ["1"] * 4 + ["2"] * 4
+    assert "size" in outcome.to_markdown()
+    assert untracked(toy_file).cells[0].varied == {}
+
+
 @pytest.mark.parametrize(
     ("vary", "said"),
     [

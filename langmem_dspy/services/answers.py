@@ -14,6 +14,7 @@ from langmem_dspy.services.runs import Runs
 from langmem_dspy.services.wire import event
 
 KEEP_ALIVE_SECONDS = 5.0
+_UNWRITTEN = 256  # runs over, but not on disk: a commit holds more than that
 
 
 def places(run: Run, back: str) -> dict[str, str]:
@@ -25,7 +26,8 @@ def places(run: Run, back: str) -> dict[str, str]:
 async def accepted(runs: Runs, run: Run) -> None:
     """Until the run is on disk, or is over before that and can be answered in the same breath.
 
-    Where it cannot be written it is not done at all, and `StoreError` is raised.
+    Clients faster than the disk are slowed down to it, so that what waits to be written stays little. Where a run cannot
+    be written it is not done at all, and `StoreError` is raised.
     """
     if run.synced is None or run.task is None:
         return
@@ -33,7 +35,7 @@ async def accepted(runs: Runs, run: Run) -> None:
         await asyncio.wait({run.synced, run.task}, return_when=asyncio.FIRST_COMPLETED)
         if run.synced.done():
             run.synced.result()
-        elif not run.done.is_set():
+        elif not run.done.is_set() or runs.unwritten > _UNWRITTEN:
             await run.synced
     except BaseException:
         runs.cancel(run)

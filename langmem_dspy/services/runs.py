@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 CANCELLED, TIMED_OUT, STOPPING = "cancelled", "timeout", "stopping"
 _ATTEMPTS = 3
-_BACKLOG = 10  # queues' worth of runs that have ended and are still to be written
 _BEGIN = "UPDATE runs SET attempts = attempts + 1 WHERE id = ?"
 _END = "UPDATE runs SET status = ?, updated = ?, result = ?, expires = ? WHERE id = ?"
 
@@ -119,6 +118,11 @@ class Runs:
         """How many are waiting or at work."""
         return self._of_tenant.total()
 
+    @property
+    def unwritten(self) -> int:
+        """How many have ended, and are kept in memory until that is on disk."""
+        return len(self.live) - self.under_way
+
     async def drain(self) -> None:
         """Accept nothing more; let what is under way end, and leave to the next process what takes too long."""
         self._stopping = True
@@ -137,8 +141,7 @@ class Runs:
     def _check_room(self, tenant: Tenant) -> None:
         if self._stopping:
             raise Refused(503, "the server is stopping; try again soon", {"Retry-After": "5"})
-        full = self.under_way >= self.limits.queue or len(self.live) >= _BACKLOG * self.limits.queue
-        if full or self._of_tenant[tenant.path] >= self.limits.queue_of_tenant:
+        if self.under_way >= self.limits.queue or self._of_tenant[tenant.path] >= self.limits.queue_of_tenant:
             raise Refused(429, "too many runs are waiting or at work; try again later", {"Retry-After": "2"})
 
     def _give_way(self, earlier: list[Run], strategy: str | None) -> None:

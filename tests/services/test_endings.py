@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from langmem_dspy import FaissStore
+from langmem_dspy.services import answers
 from langmem_dspy.services import app as app_module
 from langmem_dspy.services.app import Service, create_app
 
@@ -43,6 +45,22 @@ def test_who_waits_for_a_run_hears_that_its_end_could_not_be_kept(http, monkeypa
     assert again.json() == {"n": 1}
 
 
+def test_clients_faster_than_the_disk_are_slowed_down_to_it(http, monkeypatch):
+    monkeypatch.setattr(answers, "_UNWRITTEN", 3)
+    runs = http.app.state.runs
+
+    def ask() -> Any:
+        return http.post("/runs/wait", json={"assistant_id": "echo", "input": {"n": 1}}).json()
+
+    with ThreadPoolExecutor() as pool:
+        with runs.ledger._writing:  # nothing is written meanwhile
+            assert [ask() for _ in range(3)] == [{"n": 1}] * 3 and runs.unwritten == 3
+            late = pool.submit(ask)
+            with pytest.raises(TimeoutError):
+                late.result(0.3)
+        assert late.result(10) == {"n": 1}
+
+
 def test_the_runs_of_a_thread_go_with_it_when_its_time_is_over(http):
     thread = http.post("/threads", json={"ttl": {"ttl": 0.005}}).json()["thread_id"]
     http.post(f"/threads/{thread}/runs/wait", json={"assistant_id": "echo", "input": {"secret": 1}})
@@ -58,7 +76,7 @@ def test_no_run_in_line_begins_while_its_thread_is_deleted(http, monkeypatch):
 
     async def slow(given: Any, config: Any, store: Any) -> Any:
         began.append(given)
-        await asyncio.sleep(60)
+        await asyncio.sleep(2)  # longer than it takes to delete
 
     monkeypatch.setitem(graph.__dict__, "run", slow)
     thread = http.post("/threads", json={}).json()["thread_id"]

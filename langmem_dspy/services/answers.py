@@ -26,8 +26,8 @@ def places(run: Run, back: str) -> dict[str, str]:
 async def accepted(runs: Runs, run: Run) -> None:
     """Until the run is on disk, or is over before that and can be answered in the same breath.
 
-    Clients faster than the disk are slowed down to it, so that what waits to be written stays little. Where a run cannot
-    be written it is not done at all, and `StoreError` is raised.
+    Clients faster than the disk are slowed down to it, so that what waits to be written stays little. Where a run
+    cannot be written it is not done at all, and `StoreError` is raised.
     """
     if run.synced is None or run.task is None:
         return

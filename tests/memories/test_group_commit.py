@@ -31,6 +31,18 @@ def put(i, **options):
     return PutOp(NS, f"key {i}", {"content": f"memory {i}"}, **options)
 
 
+def held_up(store, pool, behind=()):
+    """A store in the middle of writing key 0, and what waits behind that: (store, group commit, first, rest)."""
+    slow = SlowStore(store)
+    together = GroupCommit(slow)
+    first = pool.submit(together.batch, [put(0)])
+    slow.began.wait(10)
+    rest = [pool.submit(together.batch, [op]) for op in behind]
+    while len(together._waiting) < len(rest):
+        pass
+    return slow, together, first, rest
+
+
 @pytest.fixture
 def store():
     with FaissStore() as store:
@@ -44,13 +56,7 @@ def pool():
 
 
 def test_what_comes_while_one_write_is_synced_goes_into_the_next(store, pool):
-    slow = SlowStore(store)
-    together = GroupCommit(slow)
-    first = pool.submit(together.batch, [put(0)])
-    slow.began.wait(10)
-    rest = [pool.submit(together.batch, [put(i)]) for i in range(1, 21)]
-    while len(together._waiting) < 20:
-        pass
+    slow, _, first, rest = held_up(store, pool, [put(i) for i in range(1, 21)])
     slow.go_on.set()
     assert [future.result(10) for future in [first, *rest]] == [[None]] * 21
     assert slow.batches == 2 and store.stats()["items"] == 21
@@ -58,13 +64,7 @@ def test_what_comes_while_one_write_is_synced_goes_into_the_next(store, pool):
 
 def test_a_write_that_meets_a_newer_version_fails_alone(store, pool):
     store.put(NS, "key 3", {"content": "was there before"})
-    slow = SlowStore(store)
-    together = GroupCommit(slow)
-    first = pool.submit(together.batch, [put(0)])
-    slow.began.wait(10)
-    rest = [pool.submit(together.batch, [put(i, if_version=0)]) for i in range(1, 6)]
-    while len(together._waiting) < 5:
-        pass
+    slow, _, first, rest = held_up(store, pool, [put(i, if_version=0) for i in range(1, 6)])
     slow.go_on.set()
     failed = [i for i, future in enumerate([first, *rest]) if future.exception(10)]
     assert failed == [3] and isinstance(rest[2].exception(), ConflictError)
@@ -89,13 +89,7 @@ def test_other_verbs_are_those_of_the_store(store):
 
 
 def test_whoever_is_interrupted_while_committing_for_others_does_not_let_them_think_it_was_done(store, pool):
-    slow = SlowStore(store)
-    together = GroupCommit(slow)
-    first = pool.submit(together.batch, [put(0)])
-    slow.began.wait(10)
-    rest = [pool.submit(together.batch, [put(i)]) for i in range(1, 4)]
-    while len(together._waiting) < 3:
-        pass
+    slow, together, first, rest = held_up(store, pool, [put(i) for i in range(1, 4)])
 
     def interrupted(ops):
         slow.batch = slow.store.batch
@@ -125,10 +119,8 @@ class Interrupted(threading.Event):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_whoever_is_interrupted_while_waiting_keeps_no_other_from_writing(store, pool, monkeypatch, before):
-    slow, interrupted = SlowStore(store), Interrupted(before)
-    together = GroupCommit(slow)
-    first = pool.submit(together.batch, [put(0)])
-    slow.began.wait(10)
+    interrupted = Interrupted(before)
+    slow, together, first, _ = held_up(store, pool)
     with monkeypatch.context() as patch:
         patch.setattr(group_commit, "threading", SimpleNamespace(Event=lambda: interrupted))
         second = pool.submit(together.batch, [put(1)])
